@@ -1,0 +1,1 @@
+"""Heavy arithmetic: vector search, encoders and language models behind one protocol."""

@@ -1,0 +1,1 @@
+"""The memory daemon: Engine, its HTTP door, its client, its life cycle."""

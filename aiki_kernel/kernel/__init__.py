@@ -1,0 +1,1 @@
+"""The Jupyter face: AikiKernel, cell classification, magics, the papermill translator."""

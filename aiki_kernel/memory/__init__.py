@@ -1,0 +1,1 @@
+"""Memory: records, Qdrant stores, embedders, recall, import and export."""

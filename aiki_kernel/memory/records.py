@@ -1,0 +1,137 @@
+"""What travels between the loop and the memory: plain frozen data, no store behind it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+
+def now() -> str:
+    """The present as mem0 writes it: ISO-8601, UTC, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def new_id() -> str:
+    """A fresh point id (UUID4)."""
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose memories a query may see. The daemon turns it into the store's filter."""
+
+    user_id: str
+    agent_id: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One memory. Field names are mem0's payload keys; ``metadata`` lies flat beside them.
+
+    ``window`` is the text that the lexical index sees besides ``data``: the previous
+    turn, this turn and its date.
+    """
+
+    id: str
+    data: str
+    user_id: str
+    hash: str
+    created_at: str
+    updated_at: str
+    kind: str = "fact"
+    role: str | None = None
+    agent_id: str | None = None
+    run_id: str | None = None
+    embedder: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict of all fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A recalled memory: ``score`` is the fused one, ``ranks`` and ``scores`` are per list."""
+
+    record: Record
+    score: float
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def text(self) -> str:
+        return self.record.data
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict: the record's fields, the score and where each list ranked it."""
+        return {
+            **self.record.to_json(),
+            "score": self.score,
+            "ranks": dict(self.ranks),
+            "scores": dict(self.scores),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Hit:
+        """The reverse of :meth:`to_json`."""
+        fields = {k: data[k] for k in Record.__dataclass_fields__ if k in data}
+        return cls(Record(**fields), data["score"], data.get("ranks", {}), data.get("scores", {}))
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The answer to a recall. ``seconds`` are the store's stages (embed, search, fuse)."""
+
+    hits: tuple[Hit, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    backend: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One exchange, ready to be remembered. ``id`` makes a replay harmless: same id, same memory.
+
+    ``previous`` is the text of the turn before (for the lexical window); ``replaces`` is
+    the id of the turn that a rerun of the same cell supersedes.
+    """
+
+    id: str
+    user_id: str
+    session_id: str
+    question: str
+    answer: str
+    model: str
+    created_at: str
+    previous: str = ""
+    replaces: str | None = None
+    interrupted: bool = False
+    persona: str = "default"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Turn:
+        return cls(**{k: data[k] for k in cls.__dataclass_fields__ if k in data})
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of a turn: the memories' ids when durable in the store; ``spooled`` when it
+    waits on disk for a store that is away, and then ``note`` is the line for the user."""
+
+    ids: tuple[str, ...]
+    spooled: bool = False
+    note: str = ""

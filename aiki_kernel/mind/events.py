@@ -1,0 +1,87 @@
+"""The events of one message, in the order in which they happen.
+
+``Recalled`` and ``Routed`` (either first) -> ``Consulted``? -> ``Delta``* ->
+``Completed`` -> ``Remembered``. The kernel, the terminal and the tests are three
+renderers of these; there is no other way to run the loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiki_kernel.memory.records import Hit
+from aiki_kernel.models.chat import Usage
+from aiki_kernel.trace import Trace
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """Memories found. ``note`` is a line for the user when recall could not be had."""
+
+    hits: tuple[Hit, ...]
+    seconds: float
+    backend: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which model answers, and why."""
+
+    model: str
+    reason: str
+    router: str = "fixed"
+
+
+@dataclass(frozen=True)
+class Routed:
+    decision: Decision
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Consulted:
+    """One insight of an expensive model, given to the one that answers."""
+
+    insight: str
+    model: str
+    cost_usd: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The answer is whole (or cut: then ``finish_reason`` says how).
+
+    ``cost_usd`` is None when the price is unknown, which is not zero.
+    ``metadata`` is what a notebook stores under the key ``aiki``.
+    """
+
+    text: str
+    model: str
+    usage: Usage
+    cost_usd: float | None
+    trace: Trace
+    finish_reason: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The turn is durable: in the store, or (``spooled``) on disk until the store is back."""
+
+    ids: tuple[str, ...]
+    seconds: float
+    spooled: bool = False
+    note: str = ""
+
+
+Event = Recalled | Routed | Consulted | Delta | Completed | Remembered

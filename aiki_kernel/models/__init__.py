@@ -1,0 +1,1 @@
+"""Language models: catalogue and prices, the OpenAI-compatible provider, GGUF files and engines."""

@@ -1,0 +1,90 @@
+"""What travels between the loop and a model: plain frozen data, no client behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One generation. ``model`` is a name of the catalogue: ``local`` or ``endpoint/model``."""
+
+    model: str
+    messages: tuple[ChatMessage, ...]
+    temperature: float = 0.7
+    top_p: float = 0.95
+    top_k: int = 0
+    max_tokens: int = 1024
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    session_id: str = ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call. ``estimated`` when the provider gave none and we counted ourselves."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cached_tokens": self.cached_tokens,
+            "estimated": self.estimated,
+        }
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a generation. ``model`` is the name that the provider says it used.
+
+    ``detail`` carries what a provider tells beyond the protocol (our own engine: its name,
+    tokens per second, prefill seconds, reused prefix).
+    """
+
+    reason: str
+    usage: Usage
+    model: str
+    provider: str
+    attempts: int = 1
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+ModelEvent = TextDelta | Finished
+
+
+class ModelPort(Protocol):
+    """The way to any model. Closing the iterator closes the connection."""
+
+    def stream(self, request: ChatRequest) -> AsyncIterator[ModelEvent]:
+        """Yield :class:`TextDelta` pieces, then one :class:`Finished`.
+
+        Raises :class:`aiki_kernel.errors.ModelError` with one line for the user.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Redaction of secrets, fences around recalled text, permissions, audit log."""
