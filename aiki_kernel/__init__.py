@@ -13,7 +13,7 @@ from aiki_kernel.version import __version__
 
 if TYPE_CHECKING:
     from aiki_kernel.aiki import Aiki as Aiki
-    from aiki_kernel.mind.consciousness import Reply as Reply
+    from aiki_kernel.mind.reply import Reply as Reply
 
 __all__ = ["Aiki", "Reply", "__version__", "load_ipython_extension"]
 
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return Aiki
     if name == "Reply":
-        from aiki_kernel.mind.consciousness import Reply
+        from aiki_kernel.mind.reply import Reply
 
         return Reply
     raise AttributeError(f"module 'aiki_kernel' has no attribute {name!r}")

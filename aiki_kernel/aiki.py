@@ -1,0 +1,280 @@
+"""Aiki: the one place where the parts are put together.
+
+``Aiki()`` costs next to nothing: the connection to the memory, the provider and the
+ledger are made when they are first needed. The asynchronous side (``stream``,
+``respond``) runs on the caller's loop; the synchronous side (``ask``, ``memory``) runs
+on a loop of its own in a thread, so that it works in a script, in a notebook cell and
+inside a running loop alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiki_kernel.config import Paths, Settings, load
+from aiki_kernel.memory.records import Hit, Recall, Record, Scope
+from aiki_kernel.mind.conversation import Conversation, Message
+from aiki_kernel.mind.events import Event
+from aiki_kernel.mind.reply import Reply, ReplyBuilder
+
+if TYPE_CHECKING:
+    from aiki_kernel.daemon.connect import Connection
+    from aiki_kernel.mind.consciousness import Consciousness
+    from aiki_kernel.mind.ledger import Ledger
+    from aiki_kernel.models.provider import Provider
+
+T = TypeVar("T")
+Rows = list[dict[str, Any]]
+Records = list[Record]
+
+
+class Aiki:
+    """A ready mind: ``Aiki().ask("...")``, ``Aiki().memory.search("...")``.
+
+    Settings come from ``aiki.toml`` and ``AIKI_*``; pass ``settings`` to use others.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, paths: Paths | None = None) -> None:
+        self.settings = settings or load()
+        self.paths = paths or Paths.default()
+        self.conversation = Conversation()
+        self.memory = MemoryFacade(self)
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._consciousness: Consciousness | None = None
+        self._provider: Provider | None = None
+        self._ledger: Ledger | None = None
+        self._runner = _LoopThread()
+
+    # -- parts, made when first needed ----------------------------------------------------
+
+    @property
+    def connection(self) -> Connection:
+        """The way to the memory and the local models (the daemon, or in-process)."""
+        with self._lock:
+            if self._connection is None:
+                from aiki_kernel.daemon.connect import connect
+
+                self._connection = connect(self.settings, self.paths)
+            return self._connection
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where each model call is written down."""
+        with self._lock:
+            if self._ledger is None:
+                from aiki_kernel.mind.ledger import Ledger
+
+                self._ledger = Ledger(self.paths.ledger)
+            return self._ledger
+
+    @property
+    def consciousness(self) -> Consciousness:
+        """The loop itself."""
+        with self._lock:
+            if self._consciousness is None:
+                from aiki_kernel.mind.consciousness import Consciousness
+                from aiki_kernel.models.provider import Provider
+
+                self._provider = Provider(self.settings, self.connection.local_client)
+                self._consciousness = Consciousness(
+                    self.connection.memory, self._provider, self.ledger, self.settings
+                )
+            return self._consciousness
+
+    def configure(self, settings: Settings) -> None:
+        """Take on other settings from the next message on; the conversation goes on."""
+        with self._lock:
+            keep = settings.memory == self.settings.memory and settings.daemon == (
+                self.settings.daemon
+            )
+            self.settings = settings
+            self._consciousness = None
+            if not keep:
+                self._connection = None
+
+    # -- asynchronous -----------------------------------------------------------------------
+
+    def respond(
+        self, message: Message, conversation: Conversation | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """The events of one message. Close the generator (or cancel) to stop the answer."""
+        return self._respond(message, conversation or self.conversation)
+
+    async def _respond(
+        self, message: Message, conversation: Conversation
+    ) -> AsyncGenerator[Event, None]:
+        # Building the loop imports the model client: a second of work that must not
+        # hold up an interrupt.
+        loop = self._consciousness or await asyncio.to_thread(lambda: self.consciousness)
+        events = loop.respond(message, conversation)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+
+    def stream(self, text: str, **options: Any) -> AsyncGenerator[Event, None]:
+        """The events of the answer to ``text``; ``options`` are fields of :class:`Message`."""
+        return self.respond(Message(text, **options))
+
+    async def aclose(self) -> None:
+        """Finish the writes under way and close connections."""
+        consciousness, provider, connection = self._consciousness, self._provider, self._connection
+        if consciousness is not None:
+            await consciousness.drain()
+        if provider is not None:
+            await provider.aclose()
+        if connection is not None:
+            await connection.aclose()
+
+    # -- synchronous ------------------------------------------------------------------------
+
+    def ask(self, text: str, **options: Any) -> Reply:
+        """Answer ``text`` as the next turn of this object's conversation and remember it.
+
+        Raises :class:`aiki_kernel.errors.AikiError` when no answer can be had.
+        """
+
+        async def run() -> Reply:
+            builder = ReplyBuilder()
+            async for event in self.stream(text, **options):
+                builder.add(event)
+            return builder.reply
+
+        return self._runner.run(run())
+
+    def health(self) -> dict[str, Any]:
+        """The state of the memory daemon and what it owns."""
+        return self._runner.run(self.connection.health())
+
+    def usage(self) -> dict[str, Any]:
+        """Tokens and cost of all calls in the ledger."""
+        return self.ledger.totals()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on this object's own loop and wait for it (used by commands)."""
+        return self._runner.run(work)
+
+    def close(self) -> None:
+        """Finish writes, close connections, end the thread. The object must not be used after."""
+        if self._runner.started:
+            self._runner.run(self.aclose())
+            self._runner.stop()
+        elif self._connection is not None or self._consciousness is not None:
+            asyncio.run(self.aclose())
+
+    def __enter__(self) -> Aiki:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class MemoryFacade:
+    """The memory, synchronously. Every call goes through the daemon (or the in-process engine)."""
+
+    def __init__(self, aiki: Aiki) -> None:
+        self._aiki = aiki
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self._aiki.settings.memory.user_id)
+
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        async def call() -> Any:
+            return await getattr(self._aiki.connection.admin, name)(*args, **kwargs)
+
+        return self._aiki.run(call())
+
+    def add(self, text: str, **fields: Any) -> Record:
+        """Store one memory; returns it once it is durable."""
+        record: Record = self._call("add", text, self.scope, **fields)
+        return record
+
+    def search(self, query: str, limit: int = 8) -> tuple[Hit, ...]:
+        """The best memories for ``query``, as :class:`Hit`."""
+        found: Recall = self._call("search", query, self.scope, limit)
+        return found.hits
+
+    def get(self, id: str) -> Record:
+        """One memory by id. Raises StoreError when there is none."""
+        record: Record = self._call("get", id)
+        return record
+
+    def list(self, *, limit: int = 20, offset: int = 0, kind: str | None = None) -> Records:
+        """Memories, newest first."""
+        found: Records = self._call("list", self.scope, limit=limit, offset=offset, kind=kind)
+        return found
+
+    def update(self, id: str, text: str) -> Record:
+        """Replace the text of a memory; the old one stays in its history."""
+        record: Record = self._call("update", id, text)
+        return record
+
+    def delete(self, id: str) -> None:
+        """Forget a memory; its history keeps a tombstone."""
+        self._call("forget", id)
+
+    forget = delete
+
+    def history(self, id: str) -> Rows:
+        """What happened to a memory: ADD, UPDATE, DELETE with old and new text."""
+        rows: Rows = self._call("history", id)
+        return rows
+
+    def import_(
+        self, source: str | Path, *, progress: Callable[[int, int], None] | None = None
+    ) -> Any:
+        """Import JSONL, a folder of JSON files, or a mem0 collection; returns a report."""
+        return self._call("import_", source, self.scope, progress=progress)
+
+    def export(self) -> Iterator[dict[str, Any]]:
+        """Every memory of this user as plain dicts that import back to the same memories."""
+
+        async def all_of_them() -> Any:
+            return [item async for item in self._aiki.connection.admin.export(self.scope)]
+
+        yield from self._aiki.run(all_of_them())
+
+    def stats(self) -> dict[str, Any]:
+        """Counts and sizes."""
+        found: dict[str, Any] = self._call("stats")
+        return found
+
+
+class _LoopThread:
+    """An event loop in a daemon thread, started at first use."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def started(self) -> bool:
+        return self._loop is not None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="aiki-loop", daemon=True).start()
+                self._loop = loop
+        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C in the caller's thread must stop the work as well.
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)

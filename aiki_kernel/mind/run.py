@@ -1,0 +1,94 @@
+"""The state of one message while it travels, and what a notebook keeps of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiki_kernel.memory.records import Hit, Recall, new_id, now
+from aiki_kernel.mind.conversation import Conversation, Message
+from aiki_kernel.mind.events import Decision
+from aiki_kernel.models.chat import Finished
+from aiki_kernel.trace import Trace
+
+_HIT_TEXT = 240  # characters of a hit that travel with an answer's metadata
+
+
+@dataclass
+class Run:
+    """The state of one message while it travels."""
+
+    message: Message
+    conversation: Conversation
+    trace: Trace = field(default_factory=Trace)
+    turn_id: str = field(default_factory=new_id)
+    created_at: str = field(default_factory=now)
+    decision: Decision = field(default_factory=lambda: Decision("", ""))
+    recall: Recall = field(default_factory=Recall)
+    used: tuple[Hit, ...] = ()
+    text: str = ""
+    first_token_s: float | None = None
+    finished: Finished | None = None
+    prompt_tokens: int = 0
+    notes: list[str] = field(default_factory=list)
+    previous: str = ""
+    replaces: str | None = None
+
+    def __post_init__(self) -> None:
+        # Read before this turn takes its place in the conversation.
+        before = self.conversation.before(self.message)
+        self.previous = before[-1].as_text() if before else ""
+        replaced = self.conversation.replaced_by(self.message)
+        self.replaces = replaced.turn_id if replaced else None
+
+
+def metadata(run: Run, cost: float | None) -> dict[str, Any]:
+    """What a notebook keeps of an answer under the key ``aiki`` (see docs of the card)."""
+    finished = run.finished
+    assert finished is not None
+    latency = {
+        name: round(seconds, 4)
+        for name, seconds in run.trace.latencies().items()
+        if name != "remember"
+    }
+    speed = finished.detail.get("tokens_per_second")
+    if run.first_token_s is not None:
+        latency["first_token"] = round(run.first_token_s, 4)
+        rest = latency.get("generate", 0.0) - run.first_token_s
+        if speed is None and rest > 0 and finished.usage.output_tokens > 1:
+            speed = (finished.usage.output_tokens - 1) / rest
+    return {
+        "version": 1,
+        "turn_id": run.turn_id,
+        "session_id": run.conversation.session_id,
+        "model": finished.model,
+        "provider": finished.provider,
+        "persona": "default",
+        "backend": run.recall.backend,
+        "engine": finished.detail.get("engine"),
+        "finish_reason": finished.reason,
+        "usage": finished.usage.to_json(),
+        "cost": {"usd": cost, "estimated": finished.usage.estimated},
+        "latency_s": latency,
+        "tokens_per_second": round(speed, 2) if speed else None,
+        "hits": [_hit_json(hit, used=hit in run.used) for hit in run.recall.hits],
+        "hit_ids": [hit.id for hit in run.recall.hits],
+        "notes": list(run.notes),
+        "remembered": {"ids": [], "spooled": False},
+        "stale": False,
+        "trace_id": run.trace.id,
+    }
+
+
+def _hit_json(hit: Hit, *, used: bool) -> dict[str, Any]:
+    text = hit.text
+    return {
+        "id": hit.id,
+        "text": text if len(text) <= _HIT_TEXT else text[: _HIT_TEXT - 1] + "…",
+        "score": round(hit.score, 4),
+        "created_at": hit.record.created_at,
+        "kind": hit.record.kind,
+        "role": hit.record.role,
+        "provenance": dict(hit.record.provenance),
+        "used": used,
+    }
