@@ -1,0 +1,65 @@
+"""Fixtures for every room: a home of its own for each test, and a scripted API server.
+
+``from fault_server import Scenario, failing`` works in every test file: this folder is
+put on the path here, once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fault_server import FaultServer
+
+
+def _is_ours(variable: str) -> bool:
+    """Whether a variable could point a test at the user's own home, keys or servers."""
+    return variable.startswith("AIKI_") or variable.endswith("_API_KEY")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_user_environment() -> Iterator[None]:
+    """No test sees the user's own ``AIKI_*`` settings, keys or home, whatever it forgets."""
+    saved = dict(os.environ)
+    for name in [name for name in os.environ if _is_ours(name)]:
+        del os.environ[name]
+    home = tempfile.mkdtemp(prefix="aiki-home-")
+    os.environ["AIKI_HOME"] = home
+    yield
+    os.environ.clear()
+    os.environ.update(saved)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def aiki_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A fresh ``AIKI_HOME``, and a runtime folder of its own whose path is short enough.
+
+    Sockets allow about 100 characters, which pytest's temporary paths use up; so the
+    runtime folder lies directly under the system's temporary folder. ``AIKI_*`` and
+    ``*_API_KEY`` variables are gone.
+    """
+    for name in [name for name in os.environ if _is_ours(name)]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    runtime = tempfile.mkdtemp(prefix="aiki-", dir="/tmp" if os.name == "posix" else None)
+    monkeypatch.setenv("AIKI_HOME", str(home))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+    yield home
+    shutil.rmtree(runtime, ignore_errors=True)
+
+
+@pytest.fixture
+def fault_server() -> Iterator[FaultServer]:
+    """A running :class:`FaultServer` on a free port."""
+    with FaultServer() as server:
+        yield server

@@ -1,0 +1,492 @@
+"""A real OpenAI-compatible HTTP server on loopback that can also stall, refuse and cut the line.
+
+It stands in for paid APIs. It runs on its own thread with its own event loop, so that a
+test's loop can be blocked, cancelled or closed without touching it, and a kernel in
+another process can reach it too. Standard library only.
+
+What a request gets is chosen by, first, the queue (:meth:`FaultServer.script`), then the
+model's name, read by :func:`scenario_for`:
+
+=================  ==================================================================
+model              answer
+=================  ==================================================================
+``ok`` and others  the text, streamed word by word, with usage
+``echo``           the last user message, word by word
+``no-usage``       the text without a usage chunk
+``slow``           50 tokens, 0.1 s before each
+``503``            that status, always
+``429x2``          that status for the first two requests, then ``ok``
+``stall-headers``  nothing at all until the client goes away
+``stall-first``    headers and a role chunk, then nothing
+``stall-between``  three tokens, then nothing
+``cut``            three tokens, then a TCP reset
+``cut-quiet``      three tokens, then an orderly end without finish_reason or [DONE]
+``garbage``        three tokens, then a chunk that is not JSON
+``reasoning``      null deltas and reasoning deltas before the text
+``picky``          refuses max_tokens and temperature as newer OpenAI models do
+=================  ==================================================================
+
+By hand: ``python tests/fault_server.py --port 8765``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+TEXT = "The quick brown fox jumps over the lazy dog and runs home."
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What one request is answered with. Seconds are seconds; ``cut_after`` counts tokens."""
+
+    text: str = TEXT
+    delay_s: float = 0.0
+    first_delay_s: float = 0.0
+    headers_delay_s: float = 0.0
+    status: int = 200
+    message: str = ""
+    code: str | None = None
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    stall: Literal["", "headers", "first", "between"] = ""
+    cut: Literal["", "reset", "quiet", "before"] = ""
+    cut_after: int = 3
+    garbage: bytes = b""
+    raw: Sequence[bytes] = ()
+    echo: bool = False
+    reasoning: Sequence[str] = ()
+    usage: bool = True
+    cached_tokens: int = 0
+    finish_reason: str | None = "stop"
+    done: bool = True
+    refuses: Sequence[str] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def tokens(self, body: Mapping[str, Any]) -> list[str]:
+        """The words of the answer, each with the space before it."""
+        text = self.text
+        if self.echo:
+            said = [m["content"] for m in body.get("messages", []) if m.get("role") == "user"]
+            text = said[-1] if said else ""
+        return re.findall(r"\s*\S+\s*$|\s*\S+", text)
+
+
+_BY_NAME: dict[str, Scenario] = {
+    "echo": Scenario(echo=True),
+    "no-usage": Scenario(usage=False),
+    "slow": Scenario(text=" ".join(f"word{n}" for n in range(50)), delay_s=0.1),
+    "stall-headers": Scenario(stall="headers"),
+    "stall-first": Scenario(stall="first"),
+    "stall-between": Scenario(stall="between"),
+    "cut": Scenario(cut="reset"),
+    "cut-quiet": Scenario(cut="quiet"),
+    "garbage": Scenario(garbage=b"data: {not json\n\n"),
+    "reasoning": Scenario(reasoning=("let me ", "think")),
+    "picky": Scenario(refuses=("max_tokens", "temperature")),
+}
+
+
+def failing(status: int, *, message: str = "", **more: Any) -> Scenario:
+    """An error answer in OpenAI's shape; ``headers={"Retry-After": "1"}`` may go with it."""
+    return Scenario(status=status, message=message or f"scripted {status}", **more)
+
+
+def scenario_for(model: str, seen: int) -> Scenario:
+    """The scenario that a model's name asks for; ``seen`` requests came for it before."""
+    match = re.fullmatch(r"(\d{3})(?:x(\d+))?", model)
+    if match:
+        times = int(match[2]) if match[2] else None
+        return failing(int(match[1])) if times is None or seen < times else Scenario()
+    return _BY_NAME.get(model, Scenario())
+
+
+@dataclass
+class Request:
+    """One request as the server saw it. Times are ``time.monotonic()``.
+
+    ``closed_at`` is when the client's side of the connection was seen closed (polled every
+    2 ms); ``finished`` says whether the answer had been written in full by then.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    connection: int
+    arrived_at: float
+    tokens_sent: int = 0
+    finished: bool = False
+    closed_at: float | None = None
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def wait_closed(self, seconds: float) -> bool:
+        """Whether the connection was closed within ``seconds``, waiting for it."""
+        return self.closed.wait(seconds)
+
+    def mark_closed(self) -> None:
+        if self.closed_at is None:
+            self.closed_at = time.monotonic()
+            self.closed.set()
+
+
+class _Gone(Exception):
+    """The client closed the connection."""
+
+
+class FaultServer:
+    """The server; use it as a context manager. ``requests`` holds all that came, in order."""
+
+    def __init__(self, port: int = 0, key: str | None = None) -> None:
+        self.requests: list[Request] = []
+        self.key = key
+        self._port = port
+        self._queue: deque[Scenario] = deque()
+        self._seen: dict[str, int] = {}
+        self._connections = 0
+        self._arrived = threading.Condition()
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="fault-server", daemon=True)
+
+    # -- for tests ----------------------------------------------------------
+
+    def __enter__(self) -> FaultServer:
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def script(self, *scenarios: Scenario) -> None:
+        """Answer the next requests with these, whatever model they name."""
+        self._queue.extend(scenarios)
+
+    def wait_request(self, count: int = 1, seconds: float = 10.0) -> Request:
+        """The ``count``-th request, waiting for it. Raises TimeoutError."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self.requests) >= count, seconds):
+                raise TimeoutError(f"{len(self.requests)} of {count} requests came")
+        return self.requests[count - 1]
+
+    def environment(self, model: str = "ok", name: str = "fault") -> dict[str, str]:
+        """Variables that make this server the endpoint ``name`` and the model in use."""
+        endpoint = {"base_url": self.base_url, "api_key_env": "FAULT_API_KEY"}
+        return {
+            "AIKI_ENDPOINTS": json.dumps({name: endpoint}),
+            "AIKI_MODEL": f"{name}/{model}",
+            "FAULT_API_KEY": self.key or "test-key-0000",
+        }
+
+    # -- the server's thread ------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.add(task)
+            try:
+                await self._connection(reader, writer)
+            finally:
+                tasks.discard(task)
+                writer.transport.abort()
+
+        server = await asyncio.start_server(accept, "127.0.0.1", self._port, limit=1 << 24)
+        self._port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        number = self._connections
+        mine: list[Request] = []
+        try:
+            while True:
+                request = await _read_request(reader, number)
+                if request is None:
+                    return
+                mine.append(request)
+                with self._arrived:
+                    self.requests.append(request)
+                    self._arrived.notify_all()
+                if not await self._answer(request, reader, writer):
+                    return
+        except (_Gone, ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            for request in mine:
+                request.mark_closed()
+
+    def _choose(self, body: Mapping[str, Any]) -> Scenario:
+        model = str(body.get("model", ""))
+        seen = self._seen.get(model, 0)
+        self._seen[model] = seen + 1
+        return self._queue.popleft() if self._queue else scenario_for(model, seen)
+
+    async def _answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer one request; whether the connection may carry another."""
+        line = _Line(request, reader, writer)
+        if request.path.endswith("/models"):
+            listed = [{"id": name, "object": "model"} for name in ("ok", *_BY_NAME)]
+            await line.json(200, {"object": "list", "data": listed})
+            return True
+        if not request.path.endswith("/chat/completions"):
+            await line.error(404, f"Unknown path {request.path}", None, None)
+            return True
+        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
+            await line.error(401, "Incorrect API key provided", "invalid_api_key", None)
+            return True
+        scenario = self._choose(request.body)
+        for parameter in scenario.refuses:
+            if parameter in request.body:
+                text = f"Unsupported parameter: '{parameter}' is not supported with this model."
+                await line.error(400, text, "unsupported_parameter", parameter)
+                return True
+        if scenario.stall == "headers":
+            await line.stall()
+        await line.sleep(scenario.headers_delay_s)
+        if scenario.cut == "before":
+            line.reset()
+            return False
+        if scenario.status != 200:
+            await line.error(
+                scenario.status, scenario.message, scenario.code, scenario.param, scenario.headers
+            )
+            return True
+        if not request.body.get("stream"):
+            await line.json(200, _whole(scenario, request.body))
+            return True
+        return await line.stream(scenario)
+
+
+async def _read_request(reader: asyncio.StreamReader, connection: int) -> Request | None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, path, _version = first.split(" ", 2)
+    headers = {k.strip().lower(): v.strip() for k, _, v in (x.partition(":") for x in lines) if k}
+    content = await reader.readexactly(int(headers.get("content-length", "0")))
+    body = json.loads(content) if content else {}
+    return Request(method, path, headers, body, connection, time.monotonic())
+
+
+def _counts(scenario: Scenario, body: Mapping[str, Any]) -> dict[str, Any]:
+    prompt = sum(len(str(m.get("content", "")).split()) for m in body.get("messages", []))
+    answer = len(scenario.tokens(body)) + len(scenario.reasoning)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        "total_tokens": prompt + answer,
+        "prompt_tokens_details": {"cached_tokens": scenario.cached_tokens},
+    }
+
+
+def _whole(scenario: Scenario, body: Mapping[str, Any]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "".join(scenario.tokens(body))}
+    answer: dict[str, Any] = {
+        "id": "chatcmpl-fault",
+        "object": "chat.completion",
+        "created": 0,
+        "model": body.get("model"),
+        "choices": [{"index": 0, "message": message, "finish_reason": scenario.finish_reason}],
+        **scenario.extra,
+    }
+    if scenario.usage:
+        answer["usage"] = _counts(scenario, body)
+    return answer
+
+
+class _Line:
+    """The answering side of one request: writes, and notices when the client is gone."""
+
+    def __init__(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.request = request
+        self.reader = reader
+        self.writer = writer
+
+    def gone(self) -> bool:
+        transport = self.writer.transport
+        closed = self.reader.at_eof() or self.reader.exception() is not None
+        if closed or transport.is_closing():
+            self.request.mark_closed()
+            return True
+        return False
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; raises :class:`_Gone` as soon as the client closes."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self.gone():
+                raise _Gone
+            await asyncio.sleep(min(left, 0.002))
+
+    async def stall(self) -> None:
+        """Say nothing more until the client closes."""
+        while True:
+            await self.sleep(3600.0)
+
+    def reset(self) -> None:
+        """Cut the line with a TCP reset."""
+        connection = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def write(self, data: bytes) -> None:
+        if self.gone():
+            raise _Gone
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def json(
+        self, status: int, value: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
+        content = json.dumps(value).encode()
+        more = "".join(f"{name}: {text}\r\n" for name, text in (headers or {}).items())
+        await self.write(
+            f"HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\n{more}"
+            f"Content-Length: {len(content)}\r\n\r\n".encode("latin-1")
+            + content
+        )
+        self.request.finished = True
+
+    async def error(
+        self,
+        status: int,
+        message: str,
+        code: str | None,
+        param: str | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        error = {"message": message, "type": "scripted", "code": code, "param": param}
+        await self.json(status, {"error": error}, headers)
+
+    async def chunk(self, data: bytes) -> None:
+        await self.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    async def event(self, delta: Mapping[str, Any] | None, **more: Any) -> None:
+        choices = []
+        if delta is not None:
+            reason = more.pop("finish_reason", None)
+            choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
+        value = {
+            "id": "chatcmpl-fault",
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": self.request.body.get("model"),
+            "choices": choices,
+            **more,
+        }
+        await self.chunk(b"data: " + json.dumps(value).encode() + b"\n\n")
+
+    async def stream(self, scenario: Scenario) -> bool:
+        """The whole SSE answer; whether the connection may carry another request."""
+        body = self.request.body
+        await self.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        await self.event({"role": "assistant", "content": ""})
+        if scenario.stall == "first":
+            await self.stall()
+        await self.sleep(scenario.first_delay_s)
+        for thought in scenario.reasoning:
+            await self.event({"content": None, "reasoning": thought})
+            await self.event({})
+        for line in scenario.raw:
+            await self.chunk(line)
+        special = bool(scenario.cut or scenario.garbage or scenario.stall == "between")
+        for number, token in enumerate(scenario.tokens(body)):
+            if special and number == scenario.cut_after:
+                break
+            await self.sleep(scenario.delay_s)
+            await self.event({"content": token})
+            self.request.tokens_sent += 1
+        if scenario.stall == "between":
+            await self.stall()
+        if scenario.cut == "reset":
+            await asyncio.sleep(0.02)  # a reset overtakes data that the client has not read
+            self.reset()
+            return False
+        if scenario.garbage:
+            await self.chunk(scenario.garbage)
+        if scenario.cut != "quiet":
+            await self._end(scenario, body)
+        await self.write(b"0\r\n\r\n")
+        self.request.finished = True
+        return True
+
+    async def _end(self, scenario: Scenario, body: Mapping[str, Any]) -> None:
+        wanted = bool((body.get("stream_options") or {}).get("include_usage"))
+        extra = dict(scenario.extra)
+        if scenario.finish_reason is not None:
+            await self.event({}, finish_reason=scenario.finish_reason)
+        if scenario.usage and wanted:
+            await self.event(None, usage=_counts(scenario, body), **extra)
+        elif extra:
+            await self.event(None, **extra)
+        if scenario.done:
+            await self.chunk(b"data: [DONE]\n\n")
+
+
+def closed_port() -> int:
+    """A loopback port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def slower(scenario: Scenario, delay_s: float) -> Scenario:
+    """The same scenario with ``delay_s`` before every token."""
+    return replace(scenario, delay_s=delay_s)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A scripted OpenAI-compatible server.")
+    parser.add_argument("--port", type=int, default=0)
+    with FaultServer(parser.parse_args().port) as server:
+        print(server.base_url, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
