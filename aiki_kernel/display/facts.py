@@ -1,0 +1,242 @@
+"""What is said about an answer, in words: one reading of the summary for every face.
+
+The summary is the dict that a notebook stores under ``metadata["aiki"]``. The static
+HTML and the text line are both written from :class:`Facts`, so they cannot disagree;
+``widgets/answer_card.js`` follows the same rules, and a test in Chromium compares them.
+
+Nothing here trusts its input: memories and model names are other people's text, numbers
+may be missing or not finite, dates may not be dates.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+Summary = Mapping[str, Any]
+
+STAGES = (
+    ("recall", "recall"),
+    ("route", "route"),
+    ("first_token", "first token"),
+    ("generate", "generate"),
+    ("remember", "remember"),
+)
+
+# Controls would move a terminal's cursor, surrogates cannot be encoded.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+_TIE = 1e-9  # halves go up here and in JavaScript alike
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stage of the bar. ``share`` is its part of the whole, 0 to 1."""
+
+    stage: str
+    label: str
+    seconds: float
+    share: float
+
+    @property
+    def time(self) -> str:
+        return duration(self.seconds)
+
+
+@dataclass(frozen=True)
+class MemoryLine:
+    """One recalled memory as it is shown. ``created_at`` is ISO-8601 or empty."""
+
+    text: str
+    score: str
+    role: str
+    when: str
+    created_at: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything a face shows, ready to be escaped and placed. Missing facts are empty."""
+
+    state: str
+    label: str
+    model: str
+    tokens: str
+    cost: str
+    total: str
+    speed: str
+    segments: tuple[Segment, ...]
+    memories: tuple[MemoryLine, ...]
+    memory_count: int
+    notes: tuple[str, ...]
+    stale: bool
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The parts of the one line under an answer, in order, without the empty ones."""
+        parts = (self.model, self.tokens, self.cost, self.total, self.speed)
+        return tuple(part for part in parts if part)
+
+    @property
+    def memories_label(self) -> str:
+        if not self.memory_count:
+            return "no memories"
+        return f"{self.memory_count} memor{'y' if self.memory_count == 1 else 'ies'}"
+
+    @classmethod
+    def read(cls, summary: Summary) -> Facts:
+        """Read ``summary``; whatever is missing or malformed is left out, never invented."""
+        state, label = _state(summary)
+        segments = _segments(_mapping(summary.get("latency_s")))
+        seconds = sum(segment.seconds for segment in segments)
+        hits = [hit for hit in _sequence(summary.get("hits")) if isinstance(hit, Mapping)]
+        left_out = number(summary.get("hits_left_out")) or 0
+        return cls(
+            state=state,
+            label=label,
+            model=clean(summary.get("model")),
+            tokens=_tokens(_mapping(summary.get("usage"))),
+            cost=_cost(summary.get("cost")),
+            total=duration(seconds) if segments else "",
+            speed=_speed(number(summary.get("tokens_per_second"))),
+            segments=segments,
+            memories=tuple(_memory(hit) for hit in hits),
+            memory_count=len(hits) + int(left_out),
+            notes=tuple(n for n in map(clean, _sequence(summary.get("notes"))) if n),
+            stale=bool(summary.get("stale")),
+        )
+
+
+def clean(value: Any) -> str:
+    """``value`` as one printable line: no control characters, runs of space made one."""
+    if value is None:
+        return ""
+    return " ".join(_UNPRINTABLE.sub(" ", str(value)).split())
+
+
+def number(value: Any) -> float | None:
+    """A number from zero to 1e15, or None: beyond that it is not a figure of an answer."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if 0 <= found <= 1e15 else None
+
+
+def duration(seconds: float) -> str:
+    """``<1 ms``, ``480 ms``, ``2.4 s``, ``1 min 12 s``."""
+    if seconds < 0.001:
+        return "<1 ms"
+    if seconds < 0.9995:
+        return f"{math.floor(seconds * 1000 + 0.5)} ms"
+    if seconds < 59.95:
+        return f"{seconds + _TIE:.1f} s"
+    whole = math.floor(seconds + 0.5)
+    return f"{whole // 60} min {whole % 60} s"
+
+
+def _state(summary: Summary) -> tuple[str, str]:
+    reason = summary.get("finish_reason")
+    if reason in ("interrupted", "cancelled"):
+        return "interrupted", "stopped"
+    if reason == "error":
+        return "error", "failed"
+    if reason == "length":
+        return "done", "cut at the token limit"
+    return ("done", "") if reason else ("streaming", "")
+
+
+def _segments(latency: Mapping[str, Any]) -> tuple[Segment, ...]:
+    seconds = {stage: number(latency.get(stage)) for stage, _ in STAGES}
+    generate, first = seconds["generate"], seconds["first_token"]
+    if generate is not None and first is not None:
+        # The span of generation holds the wait for its first token: show the two apart.
+        seconds["generate"] = max(0.0, generate - first)
+    known = [(stage, label, s) for stage, label in STAGES if (s := seconds[stage]) is not None]
+    whole = sum(s for _, _, s in known)
+    return tuple(
+        Segment(stage, label, s, s / whole if whole > 0 else 0.0) for stage, label, s in known
+    )
+
+
+def _tokens(usage: Mapping[str, Any]) -> str:
+    given = number(usage.get("input_tokens"))
+    made = number(usage.get("output_tokens"))
+    if given is None and made is None:
+        return ""
+    mark = "~" if usage.get("estimated") else ""
+    sides = [f"{mark}{int(side):,}" if side is not None else "?" for side in (given, made)]
+    cached = number(usage.get("cached_tokens"))
+    tail = f" ({int(cached):,} cached)" if cached and cached >= 1 else ""
+    return f"{sides[0]} → {sides[1]} tokens{tail}"
+
+
+def _cost(cost: Any) -> str:
+    if not isinstance(cost, Mapping):
+        return ""
+    usd = number(cost.get("usd"))
+    if usd is None:
+        return "price unknown"
+    if usd == 0:
+        return "free"
+    mark = "~" if cost.get("estimated") else ""
+    if usd < 1e-6:
+        return f"{mark}<$0.000001"
+    digits = max(2, 1 - math.floor(math.log10(usd)))
+    return f"{mark}${usd * (1 + _TIE):.{digits}f}"
+
+
+def _speed(rate: float | None) -> str:
+    if not rate:
+        return ""
+    return f"{math.floor(rate + 0.5)} tok/s" if rate >= 9.95 else f"{rate + _TIE:.1f} tok/s"
+
+
+def _memory(hit: Mapping[str, Any]) -> MemoryLine:
+    created = clean(hit.get("created_at"))
+    score = hit.get("score")
+    # A fused score may be negative: it is a sum of z-scores.
+    shown = isinstance(score, int | float) and math.isfinite(score)
+    role = clean(hit.get("role")) or clean(hit.get("kind"))
+    return MemoryLine(
+        text=clean(hit.get("text")),
+        score=f"{score:.2f}" if shown else "",
+        role={"user": "you", "assistant": "answer"}.get(role, role),
+        when=_when(created),
+        created_at=created,
+        where=origin(_mapping(hit.get("provenance"))),
+    )
+
+
+def _when(created: str) -> str:
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created[:32]
+    # Absolute: what is saved in a notebook must still be true next year.
+    return moment.strftime("%d %b %Y, %H:%M").lstrip("0")
+
+
+def origin(provenance: Mapping[str, Any]) -> str:
+    """Where a memory came from: a notebook's name, an import's file, or a session."""
+    for key in ("notebook", "source", "import"):
+        path = clean(provenance.get(key))
+        if path:
+            return PureWindowsPath(PurePosixPath(path).name).name or path
+    session = clean(provenance.get("session_id"))
+    return f"session {session[:8]}" if session else ""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []

@@ -1,0 +1,115 @@
+"""How much of an answer's summary travels: a card must stay light, however much was recalled.
+
+A notebook with two hundred answers holds two hundred cards. Text of memories is
+shortened first, then the last memories are left out and counted; the figures stay.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from aiki_kernel.display.facts import STAGES, Summary, clean, number
+
+LIMIT = 6000
+"""Bytes of UTF-8 JSON that one card may weigh."""
+
+_TEXT_STEPS = (240, 160, 100, 60)
+_NAME = 60
+_NOTES = 3
+_NOTE = 120
+_FIGURES = {
+    "usage": ("input_tokens", "output_tokens", "cached_tokens", "estimated"),
+    "cost": ("usd", "estimated"),
+    "latency_s": tuple(stage for stage, _ in STAGES),
+}
+
+
+def weigh(summary: Summary) -> int:
+    """Bytes of ``summary`` as JSON in UTF-8."""
+    return len(json.dumps(summary, ensure_ascii=False, allow_nan=False).encode())
+
+
+def compact(summary: Summary, limit: int = LIMIT) -> dict[str, Any]:
+    """What a card shows of ``summary``, as plain finite JSON of fewer than ``limit`` bytes.
+
+    ``hits_left_out`` counts memories that had to go. ``limit`` must be at least 5000,
+    which the figures, the names and the notes always fit. Raises :class:`ValueError` if not.
+    """
+    if limit < 5000:
+        raise ValueError(f"A card needs at least 5000 bytes, not {limit}.")
+    given = summary.get("hits")
+    hits = (
+        [hit for hit in given if isinstance(hit, Mapping)]
+        if isinstance(given, list | tuple)
+        else []
+    )
+    before = int(number(summary.get("hits_left_out")) or 0)
+    out = _figures(summary)
+    for length in _TEXT_STEPS:
+        out["hits"] = [_hit(hit, length) for hit in hits]
+        if before:
+            out["hits_left_out"] = before
+        if weigh(out) < limit:
+            return out
+    while out["hits"] and weigh(out) >= limit:
+        out["hits"].pop()
+        out["hits_left_out"] = before + len(hits) - len(out["hits"])
+    return out
+
+
+def shorten(value: Any, length: int) -> str:
+    """One clean line of at most ``length`` characters; a cut is marked with an ellipsis."""
+    text = clean(value)
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def _figures(summary: Summary) -> dict[str, Any]:
+    out: dict[str, Any] = {"version": 1}
+    for key in ("turn_id", "session_id", "model", "provider", "persona", "backend"):
+        if summary.get(key) is not None:
+            out[key] = shorten(summary[key], _NAME)
+    if summary.get("finish_reason") is not None:
+        out["finish_reason"] = shorten(summary["finish_reason"], 20)
+    for key, names in _FIGURES.items():
+        value = summary.get(key)
+        if isinstance(value, Mapping):
+            out[key] = {name: _figure(value[name]) for name in names if name in value}
+    if "tokens_per_second" in summary:
+        out["tokens_per_second"] = number(summary["tokens_per_second"])
+    notes = summary.get("notes")
+    if isinstance(notes, list | tuple) and notes:
+        out["notes"] = [shorten(note, _NOTE) for note in notes[:_NOTES]]
+    out["stale"] = bool(summary.get("stale"))
+    return out
+
+
+def _hit(hit: Mapping[str, Any], length: int) -> dict[str, Any]:
+    score = hit.get("score")
+    finite = isinstance(score, int | float) and math.isfinite(score)
+    provenance = hit.get("provenance")
+    known = provenance if isinstance(provenance, Mapping) else {}
+    return {
+        "id": shorten(hit.get("id"), 40),
+        "text": shorten(hit.get("text"), length),
+        "score": round(float(score), 4) if finite and score is not None else None,
+        "created_at": shorten(hit.get("created_at"), 40),
+        "kind": shorten(hit.get("kind"), 24),
+        "role": shorten(hit.get("role"), 24),
+        "provenance": {
+            key: name
+            for key in ("notebook", "source", "import", "session_id")
+            if (name := shorten(known.get(key), _NAME))
+        },
+    }
+
+
+def _figure(value: Any) -> float | int | bool | None:
+    if isinstance(value, bool):
+        return value
+    found = number(value)
+    if found is None or isinstance(value, int):
+        return None if found is None else int(found)
+    return round(found, 9)

@@ -1,0 +1,151 @@
+"""The Python side of the live card, over a real comm's messages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import comm
+import comm.base_comm
+import pytest
+
+from aiki_kernel.display.card import STATES, AnswerCard, front_end
+from aiki_kernel.display.weight import LIMIT
+
+Answer = Callable[..., dict[str, Any]]
+ROOT = Path(__file__).resolve().parents[2]
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Wire(comm.base_comm.BaseComm):
+    """A comm that keeps what it is given to send."""
+
+    sent: ClassVar[list[dict[str, Any]]] = []
+
+    def publish_msg(self, msg_type: str, data: Any = None, **rest: Any) -> None:
+        Wire.sent.append({"type": msg_type, "data": data or {}, **rest})
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Messages that widgets send, in order."""
+    Wire.sent = []
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    return Wire.sent
+
+
+def test_it_opens_with_code_facts_and_state(wire: list[dict[str, Any]], answer: Answer) -> None:
+    AnswerCard(answer(), "done")
+    opened = [m["data"]["state"] for m in wire if m["type"] == "comm_open"]
+    state = next(s for s in opened if "_esm" in s)
+    assert "export default" in state["_esm"]
+    assert ".aiki-card" in state["_css"]
+    assert state["state"] == "done"
+    assert state["summary"]["model"] == "local/smollm2-135m"
+    assert len(json.dumps(state["summary"]).encode()) < LIMIT
+
+
+def test_an_update_is_one_message_with_both_changes(
+    wire: list[dict[str, Any]], answer: Answer
+) -> None:
+    card = AnswerCard()
+    wire.clear()
+    card.update(answer(), "done")
+    assert len(wire) == 1
+    assert set(wire[0]["data"]["state"]) == {"summary", "state"}
+    wire.clear()
+    card.update(answer(), "done")
+    assert wire == []
+
+
+def test_an_update_is_light_however_much_was_recalled(
+    wire: list[dict[str, Any]], answer: Answer
+) -> None:
+    card = AnswerCard()
+    wire.clear()
+    hit = {**answer()["hits"][0], "text": "\U0001f41d" * 240}
+    card.update(answer(hits=[hit] * 50), "streaming")
+    assert len(json.dumps(wire[0]["data"]["state"], ensure_ascii=False).encode()) < LIMIT
+    assert card.summary["hits_left_out"] > 0
+
+
+def test_stop_calls_back_only_while_it_streams(wire: list[dict[str, Any]]) -> None:
+    calls: list[str] = []
+    card = AnswerCard(on_stop=lambda: calls.append("stop"))
+    press = {"content": {"data": {"method": "custom", "content": {"type": "stop"}}}, "buffers": []}
+    card._handle_msg(press)
+    assert calls == ["stop"]
+    for content in ("stop", {"type": "other"}, None, ["stop"]):
+        data = {"method": "custom", "content": content}
+        card._handle_msg({"content": {"data": data}, "buffers": []})
+    card.update(state="interrupted")
+    card._handle_msg(press)
+    assert calls == ["stop"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_has_a_bundle_with_fallbacks(
+    wire: list[dict[str, Any]], answer: Answer, state: str
+) -> None:
+    card = AnswerCard(answer(), state)
+    data, _ = card.bundle()
+    assert data[VIEW]["model_id"] == card.model_id
+    assert "local/smollm2-135m" in data["text/html"]
+    assert data["text/plain"].startswith("local/smollm2-135m · 1,412 → 38 tokens")
+    assert card._repr_mimebundle_() == card.bundle()
+
+
+def test_the_final_bundle_needs_no_kernel(wire: list[dict[str, Any]], answer: Answer) -> None:
+    card = AnswerCard({}, "streaming")
+    data, metadata = card.final_bundle(answer())
+    assert set(data) == {"text/html", "text/plain"}
+    assert metadata == {}
+    assert card.final_bundle()[0]["text/plain"] == ""
+
+
+def test_an_unknown_state_is_refused() -> None:
+    with pytest.raises(Exception, match="state"):
+        AnswerCard({}, "asleep")
+
+
+def test_the_front_end_asks_nothing_of_the_network() -> None:
+    for name in ("answer_card.js", "answer_card.css"):
+        text = front_end(name).read_text("utf-8")
+        for word in ("http:", "https:", "import ", "@import", "fetch(", "url(", "innerHTML"):
+            assert word not in text
+    assert sum(front_end(f"answer_card.{x}").stat().st_size for x in ("js", "css")) < 20_000
+
+
+def test_the_light_half_imports_no_widget_library() -> None:
+    code = (
+        "import sys, aiki_kernel.display.static_card, aiki_kernel.display.weight;"
+        "assert not {'anywidget', 'ipywidgets', 'traitlets', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_front_end_kernelspec_and_notebooks(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="hatchling builds the wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    for wanted in (
+        "aiki_kernel/display/static/answer_card.js",
+        "aiki_kernel/display/static/answer_card.css",
+        "aiki_kernel/notebooks/welcome.ipynb",
+    ):
+        assert wanted in names
+    for wanted in ("kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"):
+        assert any(name.endswith(f"share/jupyter/kernels/aiki/{wanted}") for name in names)
