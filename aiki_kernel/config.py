@@ -74,7 +74,10 @@ class Fusion(_Section):
 
     dense: float = Field(1.0, ge=0)
     window: float = Field(1.0, ge=0, description="BM25 over the exchange window and its date")
-    turn: float = Field(0.5, ge=0, description="BM25 over the turn alone")
+    turn: float = Field(0.4, ge=0, description="BM25 over the turn alone")
+    before: int = Field(2, ge=0, le=8, description="messages before a message, in its window")
+    after: int = Field(2, ge=0, le=8, description="messages after a message, in its window")
+    candidates: int = Field(100, gt=0, le=2000, description="how far down each list is read")
 
 
 class Memory(_Section):

@@ -32,8 +32,9 @@ class Scope:
 class Record:
     """One memory. Field names are mem0's payload keys; ``metadata`` lies flat beside them.
 
-    ``window`` is the text that the lexical index sees besides ``data``: the previous
-    turn, this turn and its date.
+    A ``kind`` of ``message`` is one side of a turn: its neighbours in the same ``run_id``
+    make the lexical window. ``previous`` stands in for neighbours that the store does not
+    have. ``trust`` says who vouches for the text: user, model, tool or import.
     """
 
     id: str
@@ -49,10 +50,47 @@ class Record:
     embedder: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    turn_id: str | None = None
+    trust: str = "user"
+    previous: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict of all fields."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A memory that is to be written. What is None is made up: a fresh id, the present."""
+
+    text: str
+    scope: Scope
+    kind: str = "fact"
+    role: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    created_at: str | None = None
+    updated_at: str | None = None
+    id: str | None = None
+    turn_id: str | None = None
+    trust: str = "user"
+    previous: str = ""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What became of an import; ``failed`` is (where, why), one line each."""
+
+    added: int = 0
+    skipped: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "added": self.added,
+            "skipped": self.skipped,
+            "failed": [{"source": where, "reason": why} for where, why in self.failed],
+        }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,427 @@
+"""EdgeStore: Qdrant's engine inside this process, in one folder.
+
+::
+
+    memory/
+      lock               flock: one process at a time
+      collection.json    which shard is live, its embedder and dimension
+      shards/<hex>/      the shard; any other folder here is an unfinished one
+
+``collection.json`` is replaced atomically and only after its shard is whole on disk, so
+a process killed while a shard is being created or rebuilt leaves the old state.
+``flush`` (an fsync of a few ms) follows every write: what was acknowledged outlives a
+power cut. Search is exact: under about 100,000 memories it costs a few ms at most.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import qdrant_edge as edge
+
+from aiki_kernel.errors import StoreError
+from aiki_kernel.memory.gate import Gate
+from aiki_kernel.memory.lexical import Sparse
+from aiki_kernel.memory.store import KEYWORDS, SLOTS, MemoryStore, Point, Scored, Where
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BATCH = 256
+_FORMAT = 1
+
+
+class EdgeStore:
+    """A :class:`~aiki_kernel.memory.store.MemoryStore` in a folder of this machine."""
+
+    kind = "embedded"
+    slots = frozenset(SLOTS)
+
+    def __init__(self, folder: Path, dimension: int, embedder: str) -> None:
+        """Open ``folder``, or create it for ``embedder``.
+
+        An existing shard keeps its own dimension and embedder: see :meth:`identity`.
+        Raises :class:`StoreError` when another process has it, or it cannot be read.
+        """
+        self.folder = folder
+        self._gate = Gate()
+        self._lock = _lock(folder)
+        try:
+            self._meta, self._shard = self._open(dimension, embedder)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._open_for_work = True
+
+    @property
+    def dimension(self) -> int:
+        return int(self._meta["dimension"])
+
+    def identity(self) -> tuple[str | None, int]:
+        return self._meta["embedder"], self.dimension
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        with self._at_work() as shard:
+            for start in range(0, len(points), _BATCH):
+                batch = [_native(point) for point in points[start : start + _BATCH]]
+                shard.update(edge.UpdateOperation.upsert_points(batch))
+            if points:
+                shard.flush()
+
+    def set_sparse(self, vectors: Mapping[str, Mapping[str, Sparse]]) -> None:
+        with self._at_work() as shard:
+            ids = [uuid.UUID(name) for name in vectors]
+            alive = {str(r.id) for r in shard.retrieve(ids, with_payload=False, with_vector=False)}
+            changed = [
+                edge.PointVectors(
+                    id=uuid.UUID(name), vector={k: _sparse(v) for k, v in slots.items()}
+                )
+                for name, slots in vectors.items()
+                if name in alive
+            ]
+            if changed:
+                shard.update(edge.UpdateOperation.update_vectors(changed))
+                shard.flush()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        with self._at_work() as shard:
+            shard.update(edge.UpdateOperation.delete_points([uuid.UUID(name) for name in ids]))
+            shard.flush()
+
+    def get(self, ids: Sequence[str]) -> list[Point]:
+        with self._at_work() as shard:
+            found = shard.retrieve(
+                [uuid.UUID(name) for name in ids], with_payload=True, with_vector=False
+            )
+        points = {str(record.id): Point(str(record.id), record.payload or {}) for record in found}
+        return [points[name] for name in ids if name in points]
+
+    def search(
+        self,
+        vector: NDArray[np.float32],
+        sparse: Mapping[str, Sparse],
+        where: Where,
+        limit: int,
+    ) -> dict[str, Scored]:
+        condition = _filter(where)
+        requests = {
+            "dense": edge.QueryRequest(
+                query=edge.Query.Nearest(vector.tolist()),
+                limit=limit,
+                filter=condition,
+                params=edge.SearchParams(exact=True),
+            )
+        }
+        for slot, words in sparse.items():
+            if words:
+                requests[slot] = edge.QueryRequest(
+                    query=edge.Query.Nearest(_sparse(words), using=slot),
+                    limit=limit,
+                    filter=condition,
+                )
+        with self._at_work() as shard:
+            answers = shard.query_batch(edge.QueryBatchRequest(list(requests.values())))
+        return {
+            name: [(str(hit.id), float(hit.score)) for hit in hits]
+            for name, hits in zip(requests, answers, strict=True)
+        }
+
+    def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
+        if not ids:
+            return {}
+        with self._at_work() as shard:
+            hits = shard.query(
+                edge.QueryRequest(
+                    query=edge.Query.Nearest(vector.tolist()),
+                    limit=len(ids),
+                    filter=_filter(Where(ids=tuple(ids))),
+                    params=edge.SearchParams(exact=True),
+                )
+            )
+        return {str(hit.id): float(hit.score) for hit in hits}
+
+    def latest(self, where: Where, limit: int, *, oldest_first: bool = False) -> list[Point]:
+        if limit < 1:
+            return []
+        order = edge.OrderBy(
+            "created_at", edge.Direction.Asc if oldest_first else edge.Direction.Desc
+        )
+        with self._at_work() as shard:
+            found, _ = shard.scroll(
+                edge.ScrollRequest(
+                    limit=limit, filter=_filter(where), with_payload=True, order_by=order
+                )
+            )
+        return [Point(str(record.id), record.payload or {}) for record in found]
+
+    def scroll(
+        self, where: Where, limit: int, after: str | None = None
+    ) -> tuple[list[Point], str | None]:
+        with self._at_work() as shard:
+            found, offset = shard.scroll(
+                edge.ScrollRequest(
+                    offset=uuid.UUID(after) if after else None,
+                    limit=limit,
+                    filter=_filter(where),
+                    with_payload=True,
+                )
+            )
+        points = [Point(str(record.id), record.payload or {}) for record in found]
+        return points, str(offset) if offset is not None else None
+
+    def count(self, where: Where) -> int:
+        with self._at_work() as shard:
+            return int(shard.count(edge.CountRequest(exact=True, filter=_filter(where))))
+
+    def tally(self, key: str, where: Where) -> dict[str, int]:
+        with self._at_work() as shard:
+            found = shard.facet(
+                edge.FacetRequest(key=key, limit=10_000, exact=True, filter=_filter(where))
+            )
+        return {str(hit.value): int(hit.count) for hit in found.hits}
+
+    def rebuild(self, dimension: int, embedder: str, fill: Callable[[MemoryStore], None]) -> None:
+        with self._at_work():
+            meta, shard = self._create(dimension, embedder)
+        beside = _Beside(self.folder, meta, shard)
+        try:
+            fill(beside)
+            shard.flush()
+        except BaseException:
+            shard.close()
+            shutil.rmtree(self._path(meta), ignore_errors=True)
+            raise
+        with self._gate.alone():
+            old_meta, old_shard = self._meta, self._shard
+            self._write_meta(meta)
+            self._meta, self._shard = meta, shard
+            old_shard.close()
+        shutil.rmtree(self._path(old_meta), ignore_errors=True)
+
+    def flush(self) -> None:
+        """Everything written so far is on disk when this returns."""
+        with self._at_work() as shard:
+            shard.flush()
+
+    @contextmanager
+    def still(self) -> Iterator[Path]:
+        """The flushed folder of the live shard, while nobody reads or writes it."""
+        with self._gate.alone():
+            self._shard.flush()
+            yield self._path(self._meta)
+
+    def replace(self, folder: Path, meta: Mapping[str, Any]) -> None:
+        """Make the shard in ``folder`` (same file system) the live one; ``meta`` describes it."""
+        with self._gate.alone():
+            fresh = {**meta, "version": _FORMAT, "shard": uuid.uuid4().hex}
+            target = self._path(fresh)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+            try:
+                shard = edge.EdgeShard.load(str(target))
+            except Exception as error:
+                shutil.rmtree(target, ignore_errors=True)
+                raise StoreError(
+                    f"The memory in that snapshot cannot be read ({error}): nothing was changed."
+                ) from error
+            _fsync_tree(target)
+            old_meta, old_shard = self._meta, self._shard
+            self._write_meta(fresh)
+            self._meta, self._shard = fresh, shard
+            old_shard.close()
+        shutil.rmtree(self._path(old_meta), ignore_errors=True)
+
+    def describe(self) -> dict[str, Any]:
+        """What ``collection.json`` says."""
+        return dict(self._meta)
+
+    def close(self) -> None:
+        with self._gate.alone():
+            if not self._open_for_work:
+                return
+            self._open_for_work = False
+            self._shard.flush()
+            self._shard.close()
+            self._lock.close()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[Any]:
+        with self._gate.shared():
+            if not self._open_for_work:
+                raise StoreError("The memory is closed: open it again.")
+            try:
+                yield self._shard
+            except StoreError:
+                raise
+            except Exception as error:
+                raise StoreError(
+                    f"The memory in {self.folder} refused ({_short(error)}): "
+                    "check free space and permissions there."
+                ) from error
+
+    def _path(self, meta: Mapping[str, Any]) -> Path:
+        return self.folder / "shards" / str(meta["shard"])
+
+    def _open(self, dimension: int, embedder: str) -> tuple[dict[str, Any], Any]:
+        file = self.folder / "collection.json"
+        try:
+            meta = json.loads(file.read_text("utf-8"))
+            if meta["version"] > _FORMAT:
+                raise StoreError(
+                    f"{file} was written by a newer AIKI: update with `pip install -U aiki-kernel`."
+                )
+            self._sweep(keep=meta["shard"])
+            return meta, edge.EdgeShard.load(str(self._path(meta)))
+        except FileNotFoundError:
+            pass
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{file} is damaged ({_short(error)}): "
+                "bring it back with `aiki memory restore SNAPSHOT`."
+            ) from error
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreError(
+                f"The memory in {self.folder} cannot be opened ({_short(error)}): "
+                "bring it back with `aiki memory restore SNAPSHOT`, or move the folder away."
+            ) from error
+        self._sweep(keep="")
+        meta, shard = self._create(dimension, embedder)
+        self._write_meta(meta)
+        return meta, shard
+
+    def _sweep(self, keep: str) -> None:
+        """Remove shards that were never finished, or not yet removed."""
+        shards = self.folder / "shards"
+        if shards.is_dir():
+            for left in shards.iterdir():
+                if left.name != keep:
+                    shutil.rmtree(left, ignore_errors=True)
+
+    def _create(self, dimension: int, embedder: str) -> tuple[dict[str, Any], Any]:
+        meta = {
+            "version": _FORMAT,
+            "shard": uuid.uuid4().hex,
+            "embedder": embedder,
+            "dimension": dimension,
+        }
+        path = self._path(meta)
+        path.mkdir(parents=True)
+        shard = edge.EdgeShard.create(
+            str(path),
+            edge.EdgeConfig(
+                vectors={"": edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)},
+                sparse_vectors={
+                    slot: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf) for slot in SLOTS
+                },
+            ),
+        )
+        for key in KEYWORDS:
+            shard.update(
+                edge.UpdateOperation.create_field_index(key, edge.PayloadSchemaType.Keyword)
+            )
+        shard.update(
+            edge.UpdateOperation.create_field_index("created_at", edge.PayloadSchemaType.Datetime)
+        )
+        shard.flush()
+        return meta, shard
+
+    def _write_meta(self, meta: Mapping[str, Any]) -> None:
+        file = self.folder / "collection.json"
+        fresh = file.with_suffix(".new")
+        with fresh.open("w", encoding="utf-8") as out:
+            json.dump(meta, out, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(file)
+        _fsync(self.folder / "shards")
+        _fsync(self.folder)
+
+
+class _Beside(EdgeStore):
+    """A shard that is being filled beside the live one; it has no lock of its own."""
+
+    def __init__(self, folder: Path, meta: dict[str, Any], shard: Any) -> None:
+        self.folder, self._meta, self._shard = folder, meta, shard
+        self._gate = Gate()
+        self._open_for_work = True
+
+
+def _lock(folder: Path) -> Any:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = (folder / "lock").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.seek(0)
+        owner = handle.read(20).strip()
+        handle.close()
+        raise StoreError(
+            f"The memory in {folder} is in use by another process"
+            f"{f' ({owner})' if owner else ''}: use the daemon, or stop it with `aiki daemon stop`."
+        ) from error
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
+
+
+def _native(point: Point) -> Any:
+    assert point.vector is not None
+    vector: dict[str, Any] = {"": point.vector.tolist()}
+    vector.update({slot: _sparse(words) for slot, words in point.sparse.items() if words})
+    return edge.Point(id=uuid.UUID(point.id), vector=vector, payload=dict(point.payload))
+
+
+def _sparse(words: Sparse) -> Any:
+    return edge.SparseVector(indices=list(words.indices), values=list(words.values))
+
+
+def _filter(where: Where) -> Any:
+    must: list[Any] = []
+    must_not: list[Any] = []
+    for key, value in where.matches().items():
+        match = edge.MatchValue(value) if isinstance(value, str) else edge.MatchAny(list(value))
+        must.append(edge.FieldCondition(key=key, match=match))
+    if where.ids:
+        must.append(edge.HasIdCondition({uuid.UUID(name) for name in where.ids}))
+    if where.since or where.until:
+        span = edge.RangeDateTime(gte=where.since, lte=where.until)
+        must.append(edge.FieldCondition(key="created_at", range=span))
+    if where.exclude_turns:
+        match = edge.MatchAny(list(where.exclude_turns))
+        must_not.append(edge.FieldCondition(key="turn_id", match=match))
+    if where.not_embedder is not None:
+        match = edge.MatchValue(where.not_embedder)
+        must_not.append(edge.FieldCondition(key="embedder", match=match))
+    if not must and not must_not:
+        return None
+    return edge.Filter(must=must or None, must_not=must_not or None)
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _fsync_tree(folder: Path) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        _fsync(path)

@@ -1,0 +1,164 @@
+"""What happened to each memory: mem0's ``history`` table, and who did it and why.
+
+The file is SQLite in WAL mode with full synchronisation: a row that was written stays.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiki_kernel.errors import StoreError
+from aiki_kernel.memory.records import now
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS history (
+    id TEXT PRIMARY KEY,
+    memory_id TEXT,
+    old_memory TEXT,
+    new_memory TEXT,
+    event TEXT,
+    created_at DATETIME,
+    updated_at DATETIME,
+    is_deleted INTEGER,
+    actor_id TEXT,
+    role TEXT,
+    reason TEXT
+);
+CREATE INDEX IF NOT EXISTS history_of_memory ON history (memory_id);
+"""
+
+_COLUMNS = (
+    "id",
+    "memory_id",
+    "old_memory",
+    "new_memory",
+    "event",
+    "created_at",
+    "updated_at",
+    "is_deleted",
+    "actor_id",
+    "role",
+    "reason",
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row: ADD, UPDATE or DELETE. ``created_at`` is the memory's, ``updated_at`` the event's."""
+
+    memory_id: str
+    event: str
+    old: str | None = None
+    new: str | None = None
+    created_at: str = ""
+    actor: str | None = None
+    role: str | None = None
+    reason: str = ""
+
+
+class History:
+    """The open history file. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, timeout=30)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{path} cannot be opened ({error}): move it away, or restore a snapshot."
+            ) from error
+
+    def record(self, changes: Iterable[Change]) -> None:
+        """Write rows, all or none; durable on return. An ADD is written once a memory."""
+        rows = []
+        for change in changes:
+            added = change.event == "ADD"
+            name = (
+                str(uuid.uuid5(uuid.NAMESPACE_OID, f"ADD {change.memory_id} {change.created_at}"))
+                if added
+                else str(uuid.uuid4())
+            )
+            when = now()
+            rows.append(
+                (
+                    name,
+                    change.memory_id,
+                    change.old,
+                    change.new,
+                    change.event,
+                    change.created_at or when,
+                    when,
+                    int(change.event == "DELETE"),
+                    change.actor,
+                    change.role,
+                    change.reason,
+                )
+            )
+        if not rows:
+            return
+        marks = ",".join("?" * len(_COLUMNS))
+        with self._lock:
+            try:
+                with self._db:
+                    self._db.executemany(
+                        f"INSERT OR IGNORE INTO history VALUES ({marks})",  # noqa: S608
+                        rows,
+                    )
+            except sqlite3.Error as error:
+                raise StoreError(
+                    f"{self.path} refused ({error}): check free space and permissions there."
+                ) from error
+
+    def of(self, memory_id: str) -> list[dict[str, Any]]:
+        """All rows of one memory, oldest first."""
+        with self._lock:
+            rows = self._db.execute(
+                f"SELECT {','.join(_COLUMNS)} FROM history WHERE memory_id = ? "  # noqa: S608
+                "ORDER BY updated_at, rowid",
+                (memory_id,),
+            ).fetchall()
+        return [
+            {**dict(zip(_COLUMNS, row, strict=True)), "is_deleted": bool(row[7])} for row in rows
+        ]
+
+    def ended(self, ids: Sequence[str]) -> set[str]:
+        """Those of ``ids`` whose last word is DELETE."""
+        out = set()
+        for name in ids:
+            rows = self.of(name)
+            if rows and rows[-1]["event"] == "DELETE":
+                out.add(name)
+        return out
+
+    def copy_to(self, target: Path) -> None:
+        """A consistent copy, without the write-ahead log."""
+        with self._lock:
+            copy = sqlite3.connect(target)
+            try:
+                self._db.backup(copy)
+            finally:
+                copy.close()
+
+    def load_from(self, source: Path) -> None:
+        """Take over all rows of ``source``, in one transaction of the whole file."""
+        with self._lock:
+            other = sqlite3.connect(f"file:{source}?mode=ro&immutable=1", uri=True)
+            try:
+                other.backup(self._db)
+            finally:
+                other.close()
+            self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
