@@ -87,6 +87,9 @@ class Aiki:
                 )
             return self._consciousness
 
+    def _build(self) -> Consciousness:
+        return self.consciousness
+
     def configure(self, settings: Settings) -> None:
         """Take on other settings from the next message on; the conversation goes on."""
         with self._lock:
@@ -111,8 +114,8 @@ class Aiki:
     ) -> AsyncGenerator[Event, None]:
         # Building the loop imports the model client: a second of work that must not
         # hold up an interrupt.
-        loop = self._consciousness or await asyncio.to_thread(lambda: self.consciousness)
-        events = loop.respond(message, conversation)
+        mind = self._consciousness or await asyncio.to_thread(self._build)
+        events = mind.respond(message, conversation)
         try:
             async for event in events:
                 yield event

@@ -201,7 +201,10 @@ class Consciousness:
 
     async def _complete(self, run: Run) -> Completed:
         assert run.finished is not None
-        cost = await asyncio.to_thread(self._price, run.decision.model, run.finished.usage)
+        run.notes += run.finished.detail.get("notes", [])
+        cost = run.finished.detail.get("cost_usd")  # what the provider says it charged
+        if cost is None:
+            cost = await asyncio.to_thread(self._price, run.decision.model, run.finished.usage)
         run.conversation.put(self._exchange(run, interrupted=False))
         return Completed(
             text=run.text,
