@@ -28,6 +28,8 @@ STAGES = (
     ("remember", "remember"),
 )
 
+NOT_USED = "found, not used"
+
 # Controls would move a terminal's cursor, surrogates cannot be encoded.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _TIE = 1e-9  # halves go up here and in JavaScript alike
@@ -49,7 +51,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class MemoryLine:
-    """One recalled memory as it is shown. ``created_at`` is ISO-8601 or empty."""
+    """One recalled memory as it is shown. ``created_at`` is ISO-8601 or empty; ``used`` is
+    false when the memory was found but did not fit into what the model was told."""
 
     text: str
     score: str
@@ -57,6 +60,13 @@ class MemoryLine:
     when: str
     created_at: str
     where: str
+    used: bool = True
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """Who said it, when, where, and whether it was used, without the empty ones."""
+        unused = "" if self.used else NOT_USED
+        return tuple(p for p in (self.role, self.when, self.where, unused) if p)
 
 
 @dataclass(frozen=True)
@@ -212,6 +222,7 @@ def _memory(hit: Mapping[str, Any]) -> MemoryLine:
         when=_when(created),
         created_at=created,
         where=origin(_mapping(hit.get("provenance"))),
+        used=hit.get("used") is not False,
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from html import escape
 
-from aiki_kernel.display.facts import Facts, MemoryLine, Segment, Summary
+from aiki_kernel.display.facts import NOT_USED, Facts, MemoryLine, Segment, Summary
 
 COLOURS = {
     "recall": "#8b6df0",
@@ -37,8 +37,8 @@ def render_html(summary: Summary) -> str:
     facts = Facts.read(summary)
     parts = [
         '<div class="aiki-card-static tex2jax_ignore mathjax_ignore" style="'
-        f"font-family:{_FONT};font-size:12px;line-height:18px;overflow-wrap:anywhere;margin:4px 0 2px;max-width:760px"
-        '">',
+        f"font-family:{_FONT};font-size:12px;line-height:18px;overflow-wrap:anywhere;"
+        'margin:4px 0 2px;max-width:760px">',
         _headline(facts),
         _bar(facts.segments),
         _legend(facts.segments),
@@ -60,7 +60,7 @@ def render_text(summary: Summary) -> str:
         lines.append(f"time      {_text_bar(facts.segments)}  {legend}")
     head = "memories"
     for memory in facts.memories:
-        tail = " · ".join(p for p in (memory.role, memory.when, memory.where) if p)
+        tail = " · ".join(memory.about)
         lines.append(f"{head:<8}  {memory.score:>5}  {memory.text}  ({tail})")
         head = ""
     hidden = facts.memory_count - len(facts.memories)
@@ -143,6 +143,8 @@ def _memory(memory: MemoryLine) -> str:
         about.append(f'<time title="{_text(memory.created_at)}">{_text(memory.when)}</time>')
     if memory.where:
         about.append(f"<bdi>{_text(memory.where)}</bdi>")
+    if not memory.used:
+        about.append(f"<span>{NOT_USED}</span>")
     return (
         '<li style="list-style:none;margin:0 0 6px;padding:0 0 0 10px;'
         f'border-left:2px solid {COLOURS["recall"]}">'

@@ -91,6 +91,7 @@ def _hit(hit: Mapping[str, Any], length: int) -> dict[str, Any]:
     finite = isinstance(score, int | float) and math.isfinite(score)
     provenance = hit.get("provenance")
     known = provenance if isinstance(provenance, Mapping) else {}
+    unused = {"used": False} if hit.get("used") is False else {}
     return {
         "id": shorten(hit.get("id"), 40),
         "text": shorten(hit.get("text"), length),
@@ -103,6 +104,7 @@ def _hit(hit: Mapping[str, Any], length: int) -> dict[str, Any]:
             for key in ("notebook", "source", "import", "session_id")
             if (name := shorten(known.get(key), _NAME))
         },
+        **unused,
     }
 
 

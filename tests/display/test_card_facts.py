@@ -209,6 +209,13 @@ def test_a_memory_shows_text_score_time_and_origin(answer: Answer) -> None:
     assert "2026-11-18T09:30:00.000000+00:00" in page
 
 
+def test_a_memory_that_was_found_but_not_used_says_so(answer: Answer) -> None:
+    shown = answer(hits=[{**answer()["hits"][0], "used": False}])
+    assert "found, not used" in render_html(shown)
+    assert "garden.ipynb · found, not used)" in render_text(compact(shown))
+    assert "not used" not in render_html(answer())
+
+
 def test_the_text_bar_is_proportional_and_lines_are_aligned(answer: Answer) -> None:
     lines = render_text(answer()).splitlines()
     assert len(lines) == 4
