@@ -1,0 +1,166 @@
+"""MemoryAdmin: every method of the memory, awaited, through whichever door.
+
+The words are those of ``MemoryService``; results are its records. Writes carry an id made
+here, so that one whose answer was cut off can be sent again without doubling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from aiki_kernel.daemon.client import recall_from_json, scope_to_json
+from aiki_kernel.daemon.door import Door
+from aiki_kernel.errors import DaemonError
+from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, new_id
+
+Records = list[Record]
+Rows = list[dict[str, Any]]
+Progress = Callable[[int, int], None]
+
+_LONG_S = 600.0
+
+
+class MemoryAdmin:
+    """All of the memory's methods. Each raises the :class:`AikiError` that the memory raised."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+
+    async def add(
+        self,
+        text: str,
+        scope: Scope,
+        *,
+        kind: str = "fact",
+        metadata: Mapping[str, Any] | None = None,
+        role: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        created_at: str | None = None,
+        id: str | None = None,
+    ) -> Record:
+        """Store one memory; durable when this returns."""
+        body = {
+            "text": text,
+            "scope": scope_to_json(scope),
+            "kind": kind,
+            "metadata": dict(metadata) if metadata is not None else None,
+            "role": role,
+            "provenance": dict(provenance) if provenance is not None else None,
+            "created_at": created_at,
+            "id": id or new_id(),
+        }
+        return record_from_json(await self.door.call("POST", "/memory/add", body))
+
+    async def add_many(self, items: Iterable[Draft]) -> Records:
+        """Store many memories at once."""
+        drafts = [asdict(replace(item, id=item.id or new_id())) for item in items]
+        answer = await self.door.call(
+            "POST", "/memory/add_many", {"items": drafts}, timeout_s=_LONG_S
+        )
+        return [record_from_json(item) for item in answer["records"]]
+
+    async def get(self, id: str, scope: Scope | None = None) -> Record:
+        """One memory."""
+        body = {"id": id, "scope": scope and scope_to_json(scope)}
+        return record_from_json(await self.door.call("POST", "/memory/get", body))
+
+    async def update(self, id: str, text: str, scope: Scope | None = None) -> Record:
+        """Replace a memory's text; its history keeps the old one."""
+        body = {"id": id, "text": text, "scope": scope and scope_to_json(scope)}
+        return record_from_json(await self.door.call("POST", "/memory/update", body))
+
+    async def forget(self, id: str, scope: Scope | None = None) -> None:
+        """Delete a memory."""
+        body = {"id": id, "scope": scope and scope_to_json(scope)}
+        await self.door.call("POST", "/memory/forget", body)
+
+    async def list(
+        self, scope: Scope, *, limit: int = 20, offset: int = 0, kind: str | None = None
+    ) -> Records:
+        """Memories, newest first."""
+        body = {
+            "scope": scope_to_json(scope),
+            "limit": limit,
+            "offset": offset,
+            "kind": kind,
+        }
+        answer = await self.door.call("POST", "/memory/list", body)
+        return [record_from_json(item) for item in answer["records"]]
+
+    async def history(self, id: str) -> Rows:
+        """What happened to a memory, oldest first."""
+        answer = await self.door.call("POST", "/memory/history", {"id": id})
+        return answer["history"]  # type: ignore[no-any-return]
+
+    async def search(self, query: str, scope: Scope, limit: int = 8) -> Recall:
+        """The best memories for ``query``."""
+        body = {"query": query, "scope": scope_to_json(scope), "limit": limit}
+        return recall_from_json(await self.door.call("POST", "/memory/search", body))
+
+    async def export(self, scope: Scope) -> AsyncIterator[dict[str, Any]]:
+        """Every memory of ``scope`` as plain data that imports back."""
+        async for item in self.door.stream("/memory/export", {"scope": scope_to_json(scope)}):
+            yield item
+
+    async def import_(
+        self, source: str | Path, scope: Scope, *, progress: Progress | None = None
+    ) -> ImportReport:
+        """Import a file, a folder or a collection on this machine; returns the report."""
+        body = {"source": _source(source), "scope": scope_to_json(scope)}
+        report = await self._long("/memory/import", body, progress)
+        failed = tuple((item["source"], item["reason"]) for item in report["failed"])
+        return ImportReport(report["added"], report["skipped"], failed)
+
+    async def reembed(self, progress: Progress | None = None) -> Any:
+        """Compute every vector anew with the configured embedder."""
+        return await self._long("/memory/reembed", {}, progress)
+
+    async def snapshot(self, target: Path) -> Path:
+        """Write a copy of the whole memory to ``target``; returns its path."""
+        body = {"target": _absolute(target)}
+        answer = await self.door.call("POST", "/memory/snapshot", body, timeout_s=_LONG_S)
+        return Path(answer["path"])
+
+    async def restore(self, source: Path) -> Any:
+        """Put a snapshot in the place of the memory."""
+        body = {"source": _absolute(source)}
+        return (await self.door.call("POST", "/memory/restore", body, timeout_s=_LONG_S))["result"]
+
+    async def stats(self) -> dict[str, Any]:
+        """Counts and sizes."""
+        return await self.door.call("GET", "/memory/stats")  # type: ignore[no-any-return]
+
+    async def replay(self) -> dict[str, Any]:
+        """Give the spool to the store now; returns what was stored and what waits."""
+        return await self.door.call(  # type: ignore[no-any-return]
+            "POST", "/memory/replay", {}, timeout_s=_LONG_S
+        )
+
+    async def _long(self, path: str, body: Mapping[str, Any], progress: Progress | None) -> Any:
+        async for item in self.door.stream(path, body):
+            if "result" in item:
+                return item["result"]
+            if progress is not None and "progress" in item:
+                done, total = item["progress"]
+                progress(done, total)
+        raise DaemonError("The memory daemon broke off before the end: run the command again.")
+
+
+def record_from_json(data: Mapping[str, Any]) -> Record:
+    """The reverse of :meth:`Record.to_json`."""
+    return Record(**{key: data[key] for key in Record.__dataclass_fields__ if key in data})
+
+
+def _source(source: str | Path) -> str:
+    """An absolute path, because the daemon stands in another folder; a URL stays as it is."""
+    text = str(source)
+    if "://" in text:
+        return text
+    return _absolute(text)
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute())

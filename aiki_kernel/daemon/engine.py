@@ -1,0 +1,244 @@
+"""Engine: the memory, the local models and their queue, as one plain Python class.
+
+The daemon is this behind a socket; ``AIKI_DAEMON=off`` is this in the caller's process.
+Making one costs nothing: the store is opened on first use or by :meth:`Engine.start`, in
+the background, and a store that is away is tried again. Until it is back, turns go to
+the spool and are replayed exactly once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from aiki_kernel.config import Paths, Settings
+from aiki_kernel.daemon.generation import GenerationQueue
+from aiki_kernel.daemon.local import LocalModels
+from aiki_kernel.daemon.spool import Replayed, Spool
+from aiki_kernel.errors import AikiError, DaemonError, StoreError
+from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
+from aiki_kernel.version import __version__
+
+if TYPE_CHECKING:
+    from aiki_kernel.memory.service import MemoryService
+
+logger = logging.getLogger("aiki.daemon")
+
+API = 1
+"""Version of the daemon's own HTTP interface; a client of another one does not talk to it."""
+
+_TICK_S = 1.0
+_REOPEN_AFTER_S = 2.0
+
+
+class Engine:
+    """Everything that the daemon does. All methods block and are thread-safe."""
+
+    def __init__(self, settings: Settings, paths: Paths) -> None:
+        self.settings = settings
+        self.paths = paths
+        self.spool = Spool(paths.spool)
+        self.models = LocalModels(settings, paths)
+        self.queue = GenerationQueue(settings.server.queue)
+        self.on_tick: list[Callable[[], None]] = []
+        self.started_at = time.time()
+        self.last_request = time.monotonic()
+        self.active = 0
+        self._memory: MemoryService | None = None
+        self._opening = threading.Lock()
+        self._refusal: tuple[float, AikiError] | None = None
+        self._replaying = threading.Lock()
+        self._stats: dict[str, Any] = {}
+        self._closed = threading.Event()
+        self._closing = False
+        self._tick_thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Open the store in the background and keep house: replay, free idle models."""
+        if self._tick_thread is None and not self._closing:
+            self._tick_thread = threading.Thread(
+                target=self._keep_house, name="aiki-housekeeping", daemon=True
+            )
+            self._tick_thread.start()
+
+    @property
+    def memory(self) -> MemoryService:
+        """The open memory. Raises :class:`StoreError` or :class:`ConfigError` in one line.
+
+        A refusal is remembered for two seconds, so that a crowd of requests does not
+        knock on a server that is away.
+        """
+        found = self._memory
+        if found is not None:
+            return found
+        with self._opening:
+            if self._memory is not None:
+                return self._memory
+            if self._closing:
+                raise DaemonError("The memory is closed: send the message again.")
+            if self._refusal and time.monotonic() - self._refusal[0] < _REOPEN_AFTER_S:
+                raise self._refusal[1]
+            try:
+                from aiki_kernel.memory.service import MemoryService
+
+                began = time.perf_counter()
+                self.paths.home.mkdir(parents=True, exist_ok=True)
+                self._memory = MemoryService(self.settings, self.paths)
+                logger.info("memory open in %.2f s", time.perf_counter() - began)
+            except AikiError as error:
+                self._refusal = (time.monotonic(), error)
+                raise
+            except OSError as error:
+                refusal = StoreError(
+                    f"The memory in {self.paths.memory} cannot be opened "
+                    f"({error.strerror or error}): check the folder and its permissions."
+                )
+                self._refusal = (time.monotonic(), refusal)
+                raise refusal from error
+            self._refusal = None
+            self.spool.hurry()
+            return self._memory
+
+    def recall(self, query: str, scope: Scope, limit: int, exclude: Sequence[str] = ()) -> Recall:
+        """As :meth:`MemoryService.recall`."""
+        return self.memory.recall(query, scope, limit, exclude)
+
+    def remember(self, turn: Turn) -> Stored:
+        """Store ``turn``, or spool it when the store refuses; either way it is durable.
+
+        Raises :class:`StoreError` when neither was possible.
+        """
+        try:
+            ids = self.memory.remember(turn)
+        except Exception as error:
+            cause = _one_line(error)
+            if not isinstance(error, AikiError):
+                logger.exception("remember failed")
+            self.spool.put(turn)
+            logger.warning("turn %s spooled: %s", turn.id, cause)
+            return Stored((), True, f"Not in memory yet, kept in the spool: {cause}")
+        if turn.replaces:
+            self.spool.discard(turn.replaces)
+        return Stored(tuple(ids))
+
+    def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], int]:
+        """Vectors of ``texts`` by this memory's embedder, and a count of their tokens.
+
+        The count is an estimate: embedders do not tell.
+        """
+        from aiki_kernel.models.tokens import estimate
+
+        vectors = self.memory.embedder.embed_documents(texts)
+        return [row.tolist() for row in vectors], sum(estimate(text) for text in texts)
+
+    def replay(self) -> Replayed:
+        """One pass over the spool. At most one runs at a time."""
+        with self._replaying:
+            done = self.spool.replay(lambda turn: self.memory.remember(turn))
+        if done.stored:
+            logger.info("replayed %d turns, %d wait", done.stored, done.waiting)
+        for note in self.spool.notes:
+            logger.warning("spool: %s", note)
+        self.spool.notes.clear()
+        return done
+
+    def identity(self) -> dict[str, Any]:
+        """Who answers here, at once: what a client needs before it talks."""
+        return {
+            "status": "stopping" if self._closing else "ok",
+            "version": __version__,
+            "api": API,
+            "pid": os.getpid(),
+            "uptime_s": round(time.time() - self.started_at, 3),
+            "home": str(self.paths.home),
+        }
+
+    def health(self) -> dict[str, Any]:
+        """What ``/health`` says; plain JSON data, never blocked by a store that is opening."""
+        memory = self._memory
+        if memory is not None:
+            try:
+                self._stats = dict(memory.stats())
+                state, error = "ready", ""
+            except Exception as failure:
+                state, error = "away", _one_line(failure)
+        elif self._refusal is not None:
+            state, error = "away", _one_line(self._refusal[1])
+        else:
+            state, error = "opening", ""
+        spool = {"waiting": len(self.spool.waiting()), "bad": len(self.spool.bad())}
+        status = {"ready": "ok", "opening": "starting"}.get(state, "degraded")
+        return {
+            **self.identity(),
+            **({} if self._closing else {"status": status}),
+            "store": {
+                "state": state,
+                "kind": "server" if self.settings.memory.url else "embedded",
+                "path": self.settings.memory.url or str(self.paths.memory),
+                "error": error,
+            },
+            "count": self._stats.get("memories"),
+            "embedder": self._stats.get("embedder", self.settings.memory.embedder),
+            "index": self._stats,
+            "queue": self.queue.health(),
+            "models": self.models.health(),
+            "spool": spool,
+        }
+
+    def refuse(self) -> None:
+        """Going down: no new work is taken, what runs goes on."""
+        self._closing = True
+        self.queue.refuse()
+
+    def close(self) -> None:
+        """Finish what runs, flush and close the store. Safe to call twice."""
+        self.refuse()
+        self._closed.set()
+        self.queue.close()
+        thread = self._tick_thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(30.0)
+        with self._opening, self._replaying:
+            memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.close()
+        self.models.close()
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
+
+    def _keep_house(self) -> None:
+        self.spool.sweep()
+        while True:
+            try:
+                self._tick()
+            except AikiError as error:
+                logger.warning("%s", error)
+            except Exception:
+                logger.exception("housekeeping")
+            if self._closed.wait(_TICK_S):
+                return
+
+    def _tick(self) -> None:
+        for call in self.on_tick:
+            call()
+        self.models.free_idle()
+        if self._closing:
+            return
+        try:
+            _ = self.memory
+        except AikiError as error:
+            logger.debug("memory is away: %s", error)
+            return
+        if self.spool.due():
+            self.replay()
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

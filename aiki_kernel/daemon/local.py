@@ -1,0 +1,160 @@
+"""The local models that are loaded: on first use, kept for a while, then let go.
+
+One model at a time, unless the machine has memory for more: a model's tensors take
+up to eight times its quantised file in float32, and one gigabyte must stay free.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gc
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiki_kernel.config import Paths, Settings
+from aiki_kernel.errors import ModelError
+
+if TYPE_CHECKING:
+    from aiki_kernel.models.local import LocalModel
+
+logger = logging.getLogger("aiki.daemon.models")
+
+DEFAULT = "smollm2-135m"
+_BYTES_PER_FILE_BYTE = 8
+_KEEP_FREE = 1 << 30
+
+
+@dataclass
+class _Loaded:
+    model: LocalModel
+    bytes: int
+    load_s: float
+    used: float
+
+
+class LocalModels:
+    """Names, files and loaded engines. Thread-safe; loading blocks its caller."""
+
+    def __init__(self, settings: Settings, paths: Paths) -> None:
+        self.settings = settings
+        self.paths = paths
+        self._loaded: dict[str, _Loaded] = {}
+        self._lock = threading.RLock()
+        self._busy: str | None = None
+
+    def installed(self) -> dict[str, Path]:
+        """Models on this machine: name to GGUF file."""
+        from aiki_kernel.models import weights
+
+        return dict(weights.installed(self.paths.models))
+
+    def known(self) -> list[str]:
+        """Models that can be fetched by name."""
+        from aiki_kernel.models import weights
+
+        return sorted(weights.KNOWN)
+
+    def find(self, name: str) -> tuple[str, Path]:
+        """The model called ``name`` (``local`` is the default one) and its file.
+
+        Raises :class:`ModelError` with status 404 and the next step when it is not here.
+        """
+        installed = self.installed()
+        wanted = name.removeprefix("local/")
+        if wanted in ("local", ""):
+            wanted = DEFAULT if DEFAULT in installed or not installed else sorted(installed)[0]
+        if wanted in installed:
+            return wanted, installed[wanted]
+        known = self.known()
+        if wanted in known:
+            raise ModelError(
+                f"{wanted} is not on this machine yet: run `aiki model pull {wanted}`.",
+                stage="load",
+                status=404,
+            )
+        names = sorted({"local", *known, *installed})
+        near = difflib.get_close_matches(wanted, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}."
+        raise ModelError(f"No local model called {wanted!r}: {hint}", stage="load", status=404)
+
+    def get(self, name: str) -> LocalModel:
+        """The engine for ``name``, loaded now if it is not yet. Raises :class:`ModelError`."""
+        from aiki_kernel.models.local import LocalModel
+
+        name, path = self.find(name)
+        with self._lock:
+            found = self._loaded.get(name)
+            if found is None:
+                self._make_room(path.stat().st_size * _BYTES_PER_FILE_BYTE)
+                began = time.perf_counter()
+                local = self.settings.local
+                model = LocalModel.load(
+                    path,
+                    cache=self.paths.models / "cache",
+                    engine=local.engine,
+                    threads=local.threads,
+                )
+                found = _Loaded(
+                    model, path.stat().st_size, time.perf_counter() - began, time.monotonic()
+                )
+                self._loaded[name] = found
+                logger.info("loaded %s in %.2f s (%s)", name, found.load_s, model.engine_name)
+            found.used = time.monotonic()
+            self._busy = name
+            return found.model
+
+    def release(self) -> None:
+        """The generation that called :meth:`get` has ended: the keeping time starts."""
+        with self._lock:
+            if self._busy in self._loaded:
+                self._loaded[self._busy].used = time.monotonic()
+            self._busy = None
+
+    def free_idle(self) -> None:
+        """Let go of models that nobody used for ``local.keep_loaded_s``."""
+        limit = time.monotonic() - self.settings.local.keep_loaded_s
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            for name in [n for n, m in self._loaded.items() if m.used < limit and n != self._busy]:
+                self._free(name)
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            for name in list(self._loaded):
+                self._free(name)
+
+    def health(self) -> list[dict[str, Any]]:
+        """Loaded models for ``/health``; ``file_bytes`` is the file's size."""
+        now = time.monotonic()
+        return [
+            {
+                "name": name,
+                "engine": loaded.model.engine_name,
+                "file_bytes": loaded.bytes,
+                "load_s": round(loaded.load_s, 3),
+                "idle_s": 0.0 if name == self._busy else round(now - loaded.used, 1),
+            }
+            for name, loaded in list(self._loaded.items())
+        ]
+
+    def _make_room(self, needed: int) -> None:
+        import psutil
+
+        oldest_first = sorted(self._loaded, key=lambda name: self._loaded[name].used)
+        for name in oldest_first:
+            if psutil.virtual_memory().available - needed >= _KEEP_FREE:
+                return
+            self._free(name)
+
+    def _free(self, name: str) -> None:
+        del self._loaded[name]
+        gc.collect()
+        logger.info("let go of %s", name)

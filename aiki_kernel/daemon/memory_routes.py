@@ -1,0 +1,240 @@
+"""``/memory/*``: every method of the memory over HTTP.
+
+Long work (import, export, re-embedding) streams NDJSON. Paths on disk are taken only
+from the Unix socket: over TCP they would be a way to read and write this machine's files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from aiki_kernel.daemon.engine import Engine
+from aiki_kernel.daemon.exchange import (
+    BadRequestError,
+    in_thread,
+    ndjson,
+    read_json,
+    take,
+    with_progress,
+)
+from aiki_kernel.memory.records import Draft, Recall, Scope, Turn
+
+Body = dict[str, Any]
+Answer = Callable[[Engine, Body], Any]
+
+_MOST = 10_000
+
+
+def recall_to_json(recall: Recall) -> dict[str, Any]:
+    """A recall as plain data; :meth:`Hit.from_json` reads the hits back."""
+    return {
+        "hits": [hit.to_json() for hit in recall.hits],
+        "seconds": dict(recall.seconds),
+        "backend": recall.backend,
+        "note": recall.note,
+    }
+
+
+def plain(value: Any) -> Any:
+    """Reports, dataclasses and paths as JSON data."""
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _scope(engine: Engine, body: Body) -> Scope:
+    return _read_scope(engine, take(body, "scope", dict, {}))
+
+
+def _scope_or_none(engine: Engine, body: Body) -> Scope | None:
+    data = take(body, "scope", dict, None)
+    return None if data is None else _read_scope(engine, data)
+
+
+def _read_scope(engine: Engine, data: Body) -> Scope:
+    user = take(data, "user_id", str, engine.settings.memory.user_id)
+    return Scope(user, take(data, "agent_id", str, None), take(data, "run_id", str, None))
+
+
+def _limit(body: Body, default: int) -> int:
+    limit = take(body, "limit", int, default)
+    if not 0 <= limit <= _MOST:
+        raise BadRequestError(f"Field 'limit' must be from 0 to {_MOST}.", param="limit")
+    return limit
+
+
+def _recall(engine: Engine, body: Body) -> Any:
+    exclude = [str(item) for item in take(body, "exclude", list, [])]
+    query, scope = take(body, "query", str), _scope(engine, body)
+    return recall_to_json(engine.recall(query, scope, _limit(body, 8), exclude))
+
+
+def _search(engine: Engine, body: Body) -> Any:
+    query, scope = take(body, "query", str), _scope(engine, body)
+    return recall_to_json(engine.memory.search(query, scope, _limit(body, 8)))
+
+
+def _remember(engine: Engine, body: Body) -> Any:
+    data = take(body, "turn", dict)
+    try:
+        turn = Turn.from_json(data)
+    except TypeError as error:
+        raise BadRequestError(f"Field 'turn' is incomplete ({error}).", param="turn") from None
+    for name in ("id", "user_id", "session_id", "question", "answer", "model", "created_at"):
+        take(data, name, str)
+    return plain(engine.remember(turn))
+
+
+_FIELDS = ("kind", "metadata", "role", "provenance", "created_at", "id")
+
+
+def _add(engine: Engine, body: Body) -> Any:
+    fields = {name: body[name] for name in _FIELDS if body.get(name) is not None}
+    return engine.memory.add(take(body, "text", str), _scope(engine, body), **fields).to_json()
+
+
+def _add_many(engine: Engine, body: Body) -> Any:
+    drafts = [_draft(engine, item) for item in take(body, "items", list)]
+    return {"records": [record.to_json() for record in engine.memory.add_many(drafts)]}
+
+
+def _draft(engine: Engine, item: Any) -> Draft:
+    if not isinstance(item, dict):
+        raise BadRequestError("Each of 'items' must be an object.", param="items")
+    fields = {k: item[k] for k in Draft.__dataclass_fields__ if item.get(k) is not None}
+    return Draft(**{**fields, "text": take(item, "text", str), "scope": _scope(engine, item)})
+
+
+def _get(engine: Engine, body: Body) -> Any:
+    return engine.memory.get(take(body, "id", str), _scope_or_none(engine, body)).to_json()
+
+
+def _update(engine: Engine, body: Body) -> Any:
+    id, text = take(body, "id", str), take(body, "text", str)
+    return engine.memory.update(id, text, _scope_or_none(engine, body)).to_json()
+
+
+def _forget(engine: Engine, body: Body) -> Any:
+    engine.memory.forget(take(body, "id", str), _scope_or_none(engine, body))
+    return {}
+
+
+def _list(engine: Engine, body: Body) -> Any:
+    found = engine.memory.list(
+        _scope(engine, body),
+        limit=_limit(body, 20),
+        offset=take(body, "offset", int, 0),
+        kind=take(body, "kind", str, None),
+    )
+    return {"records": [record.to_json() for record in found]}
+
+
+def _history(engine: Engine, body: Body) -> Any:
+    return {"history": engine.memory.history(take(body, "id", str))}
+
+
+def _stats(engine: Engine, body: Body) -> Any:
+    return engine.memory.stats()
+
+
+def _snapshot(engine: Engine, body: Body) -> Any:
+    return {"path": str(engine.memory.snapshot(_path(body, "target")))}
+
+
+def _restore(engine: Engine, body: Body) -> Any:
+    return {"result": plain(engine.memory.restore(_path(body, "source")))}
+
+
+def _export(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
+    # The scope is checked, and the store opened, before the answer begins.
+    return iter(engine.memory.export(_scope(engine, body)))
+
+
+def _import(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
+    source, scope, memory = take(body, "source", str), _scope(engine, body), engine.memory
+    return with_progress(lambda report: plain(memory.import_(source, scope, progress=report)))
+
+
+def _reembed(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
+    memory = engine.memory
+    return with_progress(lambda report: plain(memory.reembed(report)))
+
+
+def _replay(engine: Engine, body: Body) -> Any:
+    engine.spool.hurry()
+    return plain(engine.replay())
+
+
+def _path(body: Body, name: str) -> Path:
+    path = Path(take(body, name, str))
+    if not path.is_absolute():
+        raise BadRequestError(f"Field {name!r} must be an absolute path.", param=name)
+    return path
+
+
+def _answers(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        body = await read_json(request, empty={})
+        return JSONResponse(await in_thread(answer, request.app.state.engine, body))
+
+    return endpoint
+
+
+def _streams(
+    answer: Callable[[Engine, Body], Iterator[Mapping[str, Any]]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        body = await read_json(request, empty={})
+        return ndjson(await in_thread(answer, request.app.state.engine, body))
+
+    return endpoint
+
+
+def _from_here(
+    endpoint: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def guarded(request: Request) -> Response:
+        server = request.scope.get("server")
+        if server is None or server[1] is not None:
+            raise BadRequestError(
+                "Paths are taken only from this machine's own socket.", status=403
+            )
+        return await endpoint(request)
+
+    return guarded
+
+
+def _post(name: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    return Route(f"/memory/{name}", endpoint, methods=["POST"])
+
+
+ROUTES = [
+    _post("recall", _answers(_recall)),
+    _post("remember", _answers(_remember)),
+    _post("search", _answers(_search)),
+    _post("add", _answers(_add)),
+    _post("add_many", _answers(_add_many)),
+    _post("get", _answers(_get)),
+    _post("update", _answers(_update)),
+    _post("forget", _answers(_forget)),
+    _post("list", _answers(_list)),
+    _post("history", _answers(_history)),
+    _post("replay", _answers(_replay)),
+    Route("/memory/stats", _answers(_stats), methods=["GET"]),
+    _post("export", _streams(_export)),
+    _post("import", _from_here(_streams(_import))),
+    _post("reembed", _streams(_reembed)),
+    _post("snapshot", _from_here(_answers(_snapshot))),
+    _post("restore", _from_here(_answers(_restore))),
+]
