@@ -1,0 +1,179 @@
+"""The tensor types of GGUF that can be read, and how each becomes float32.
+
+A quantised row is cut into blocks; a block holds one or two half-precision scales and small
+integers. Layouts: ``ggml/src/ggml-common.h`` and ``ggml-quants.c`` of the ggml project. Every
+function takes blocks as ``uint8 (n, nbytes)`` and returns ``float32 (n, block)``; the tests hold
+them against the ``gguf`` package on random blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+# Blocks are worked on in pieces whose float32 form stays in the cache of one core.
+_PIECE = 1 << 17
+
+
+@dataclass(frozen=True)
+class Quant:
+    """A tensor type: ``block`` weights take ``nbytes`` bytes in the file."""
+
+    name: str
+    block: int
+    nbytes: int
+    decode: Callable[[Bytes], Floats]
+
+
+def dequantize(raw: Bytes, quant: Quant, out: Floats | None = None) -> Floats:
+    """Stored bytes (whole blocks) to float32, flat; written into ``out`` when it is given.
+
+    ``out`` must be contiguous and hold exactly as many values as ``raw`` encodes.
+    """
+    blocks = raw.reshape(-1, quant.nbytes)
+    if out is None:
+        out = np.empty(len(blocks) * quant.block, np.float32)
+    target = out.reshape(-1, quant.block)
+    step = max(1, _PIECE // quant.block)
+    for start in range(0, len(blocks), step):
+        target[start : start + step] = quant.decode(blocks[start : start + step])
+    return out
+
+
+def _half(blocks: Bytes, start: int) -> Floats:
+    """A half-precision number in each block, as a column."""
+    column = np.ascontiguousarray(blocks[:, start : start + 2])
+    return column.view(np.float16).astype(np.float32)
+
+
+def _nibbles(packed: Bytes) -> Bytes:
+    """``(n, k)`` bytes to ``(n, 2k)``: all low halves, then all high halves."""
+    count, width = packed.shape
+    values = np.empty((count, 2 * width), np.uint8)
+    np.bitwise_and(packed, 15, out=values[:, :width])
+    np.right_shift(packed, 4, out=values[:, width:])
+    return values
+
+
+def _f32(blocks: Bytes) -> Floats:
+    return np.ascontiguousarray(blocks).view(np.float32)
+
+
+def _f16(blocks: Bytes) -> Floats:
+    return np.ascontiguousarray(blocks).view(np.float16).astype(np.float32)
+
+
+def _bf16(blocks: Bytes) -> Floats:
+    wide = np.ascontiguousarray(blocks).view(np.uint16).astype(np.uint32)
+    return (wide << np.uint32(16)).view(np.float32)
+
+
+def _q8_0(blocks: Bytes) -> Floats:
+    values = blocks[:, 2:].view(np.int8).astype(np.float32)
+    values *= _half(blocks, 0)
+    return values
+
+
+def _q4_0(blocks: Bytes) -> Floats:
+    values = _nibbles(blocks[:, 2:]).astype(np.float32)
+    values -= 8
+    values *= _half(blocks, 0)
+    return values
+
+
+def _q4_1(blocks: Bytes) -> Floats:
+    values = _nibbles(blocks[:, 4:]).astype(np.float32)
+    values *= _half(blocks, 0)
+    values += _half(blocks, 2)
+    return values
+
+
+def _fifth_bits(packed: Bytes) -> Bytes:
+    """Four bytes a block, one bit a weight, to ``(n, 32)`` of 0 or 16."""
+    return np.left_shift(np.unpackbits(packed, axis=1, bitorder="little"), 4, dtype=np.uint8)
+
+
+def _q5_0(blocks: Bytes) -> Floats:
+    values = (_nibbles(blocks[:, 6:]) | _fifth_bits(blocks[:, 2:6])).astype(np.float32)
+    values -= 16
+    values *= _half(blocks, 0)
+    return values
+
+
+def _q5_1(blocks: Bytes) -> Floats:
+    values = (_nibbles(blocks[:, 8:]) | _fifth_bits(blocks[:, 4:8])).astype(np.float32)
+    values *= _half(blocks, 0)
+    values += _half(blocks, 2)
+    return values
+
+
+def _six_bit_scales(packed: Bytes) -> tuple[Floats, Floats]:
+    """Twelve bytes a block to eight scales and eight minima of six bits each."""
+    low, middle, high = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
+    scales = np.concatenate([low & 63, (high & 15) | ((low >> 6) << 4)], axis=1)
+    minima = np.concatenate([middle & 63, (high >> 4) | ((middle >> 6) << 4)], axis=1)
+    return scales.astype(np.float32), minima.astype(np.float32)
+
+
+def _scaled_groups(codes: Bytes, blocks: Bytes) -> Floats:
+    """``codes (n, 8, 32)`` with a six-bit scale and minimum a group: Q4_K and Q5_K."""
+    scales, minima = _six_bit_scales(blocks[:, 4:16])
+    values = codes.astype(np.float32)
+    values *= (_half(blocks, 0) * scales)[:, :, None]
+    values -= (_half(blocks, 2) * minima)[:, :, None]
+    return values.reshape(len(blocks), 256)
+
+
+def _k_nibbles(packed: Bytes) -> Bytes:
+    """128 bytes a block to ``(n, 8, 32)``: each 32 bytes hold two groups, low then high."""
+    chunks = packed.reshape(-1, 4, 1, 32)
+    pairs = np.concatenate([chunks & 15, chunks >> 4], axis=2)
+    return pairs.reshape(-1, 8, 32)
+
+
+def _q4_k(blocks: Bytes) -> Floats:
+    return _scaled_groups(_k_nibbles(blocks[:, 16:144]), blocks)
+
+
+def _q5_k(blocks: Bytes) -> Floats:
+    shifts = np.arange(8, dtype=np.uint8)[None, :, None]
+    fifth = (blocks[:, 16:48].reshape(-1, 1, 32) >> shifts) & 1
+    codes: Bytes = _k_nibbles(blocks[:, 48:176])
+    codes |= np.left_shift(fifth, 4, dtype=np.uint8)
+    return _scaled_groups(codes, blocks)
+
+
+def _q6_k(blocks: Bytes) -> Floats:
+    count = len(blocks)
+    # Two halves of 128 weights; each has 64 bytes of low nibbles and 32 of two high bits.
+    low = blocks[:, :128].reshape(count, 2, 1, 64)
+    low = np.concatenate([low & 15, low >> 4], axis=2).reshape(count, 2, 4, 32)
+    shifts = np.array([0, 2, 4, 6], np.uint8)[None, None, :, None]
+    high = (blocks[:, 128:192].reshape(count, 2, 1, 32) >> shifts) & 3
+    values = (low | (high << 4)).reshape(count, 16, 16).astype(np.float32)
+    values -= 32
+    scales = blocks[:, 192:208].view(np.int8).astype(np.float32) * _half(blocks, 208)
+    values *= scales[:, :, None]
+    return values.reshape(count, 256)
+
+
+QUANTS: dict[int, Quant] = {
+    0: Quant("F32", 1, 4, _f32),
+    1: Quant("F16", 1, 2, _f16),
+    2: Quant("Q4_0", 32, 18, _q4_0),
+    3: Quant("Q4_1", 32, 20, _q4_1),
+    6: Quant("Q5_0", 32, 22, _q5_0),
+    7: Quant("Q5_1", 32, 24, _q5_1),
+    8: Quant("Q8_0", 32, 34, _q8_0),
+    12: Quant("Q4_K", 256, 144, _q4_k),
+    13: Quant("Q5_K", 256, 176, _q5_k),
+    14: Quant("Q6_K", 256, 210, _q6_k),
+    30: Quant("BF16", 1, 2, _bf16),
+}
+"""ggml type number -> how to read it."""

@@ -1,0 +1,115 @@
+"""From scores to one token, and where an answer ends.
+
+The order is that of the OpenAI and Hugging Face interfaces: temperature, then top-k, then top-p
+over what is left. Randomness is one PCG64 stream per answer, so that a seed gives the same answer
+again from the same engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from aiki_kernel.errors import ModelError
+
+_FIRST_LOOK = 512  # candidates sorted first; a nucleus is rarely larger
+
+
+class Sampler:
+    """Picks tokens. ``temperature`` 0 is greedy; ``top_k`` 0 is no limit."""
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.7,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int | None = None,
+    ) -> None:
+        """Raises :class:`ModelError` for a number out of range."""
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise ModelError(f"temperature is {temperature}: it must be 0 or more.")
+        if not 0 < top_p <= 1:
+            raise ModelError(f"top_p is {top_p}: it must be above 0 and at most 1.")
+        if top_k < 0:
+            raise ModelError(f"top_k is {top_k}: it must be 0 (no limit) or more.")
+        self._temperature, self._top_p, self._top_k = temperature, top_p, top_k
+        self._random = np.random.Generator(
+            np.random.PCG64(None if seed is None else seed % (1 << 64))
+        )
+
+    def pick(self, scores: npt.NDArray[np.float32]) -> int:
+        """One token from ``scores`` (vocabulary,). Raises :class:`ModelError` on NaN."""
+        best = int(scores.argmax())
+        top = float(scores[best])
+        if not math.isfinite(top):
+            raise ModelError("The model computed no usable scores: fetch its file again.")
+        # Below this the division overflows for no gain: the best token has all the probability.
+        if self._temperature < 1e-5 or self._top_k == 1:
+            return best
+        weights = np.exp((scores.astype(np.float64) - top) / self._temperature)
+        order = self._nucleus(weights)
+        cumulated = np.cumsum(weights[order])
+        point = self._random.random() * cumulated[-1]
+        place = int(np.searchsorted(cumulated, point, side="right"))
+        return int(order[min(place, len(order) - 1)])
+
+    def _nucleus(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Candidates in falling order of weight, after top-k and top-p."""
+        size = len(weights)
+        limit = min(self._top_k or size, size)
+        if limit == size and self._top_p >= 1:
+            return np.arange(size)
+        looks = [limit] if self._top_k else sorted({min(_FIRST_LOOK, size), size})
+        total = 0.0 if self._top_k else float(weights.sum())
+        order = np.arange(0)
+        for look in looks:
+            chosen = (
+                np.argpartition(weights, size - look)[size - look :]
+                if look < size
+                else np.arange(size)
+            )
+            order = chosen[np.lexsort((chosen, -weights[chosen]))]
+            cumulated = np.cumsum(weights[order])
+            needed = self._top_p * (total or cumulated[-1])
+            if self._top_p < 1 and cumulated[-1] >= needed:
+                return order[: int(np.searchsorted(cumulated, needed)) + 1]
+        return order
+
+
+class StopText:
+    """Ends an answer at the first of some texts, which never appear, not even in part."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+        self.found = False
+
+    def feed(self, text: str) -> str:
+        """What may be shown after ``text`` was added; the rest could still become a stop."""
+        if not self._stops or self.found:
+            return "" if self.found else text
+        held = self._held + text
+        places = [place for stop in self._stops if (place := held.find(stop)) >= 0]
+        if places:
+            self.found, self._held = True, ""
+            return held[: min(places)]
+        keep = max(_overlap(held, stop) for stop in self._stops)
+        self._held = held[len(held) - keep :]
+        return held[: len(held) - keep]
+
+    def rest(self) -> str:
+        """What was held back and did not become a stop."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` that begins ``stop``."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0
