@@ -19,12 +19,18 @@ class Reply:
     model: str = ""
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None
-    hits: tuple[Hit, ...] = ()
+    hits: tuple[Hit, ...] = field(default=(), repr=False)
     finish_reason: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """The answer in a notebook: Markdown made harmless, and the text as it is."""
+        from aiki_kernel.safety.markdown import harmless
+
+        return {"text/markdown": harmless(self.text), "text/plain": self.text}
 
     @property
     def latency_s(self) -> Mapping[str, float]:

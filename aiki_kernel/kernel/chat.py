@@ -1,0 +1,184 @@
+"""From a message to an answer on the screen: the kernel's rendering of the loop's events.
+
+Used by the AIKI kernel for its cells and by ``%%aiki`` in any IPython kernel. A stopped
+answer keeps what it has, marked; an error is raised, so that the cell fails and a batch
+run with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiki_kernel.errors import UsageError
+from aiki_kernel.kernel.bridge import Bridge
+from aiki_kernel.kernel.interpolation import interpolate
+
+if TYPE_CHECKING:
+    from aiki_kernel.kernel.answer import View
+    from aiki_kernel.mind.conversation import Conversation
+    from aiki_kernel.mind.reply import Reply
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a message was typed: the cell, and whether its front end can show live updates."""
+
+    cell_id: str | None = None
+    live: bool = False
+
+
+@dataclass
+class Answering:
+    """An answer that is being made. :meth:`stop` may be called from any thread."""
+
+    task: asyncio.Task[Any]
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """End this answer; its cell fails as if interrupted."""
+        if not self.stopped:
+            self.stopped = True
+            self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+
+
+class Chat:
+    """The conversation of one notebook, shown through one shell."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.bridge = Bridge()
+        self.bridge.on_made = self._adopt
+        self.running: dict[str, Answering] = {}
+        self._conversation: Conversation | None = None
+        self._lock = threading.Lock()
+        self._pace: Any = None
+
+    @property
+    def notebook(self) -> str | None:
+        """The notebook's name, where the server tells it."""
+        path = os.environ.get("JPY_SESSION_NAME", "")
+        return os.path.basename(path) or None  # noqa: PTH119 - a name, perhaps of another system
+
+    @property
+    def conversation(self) -> Conversation:
+        """The exchanges of this notebook; one for the life of the kernel."""
+        from aiki_kernel.mind.conversation import Conversation
+
+        with self._lock:
+            if self._conversation is None:
+                self._conversation = Conversation(notebook=self.notebook)
+            return self._conversation
+
+    def _adopt(self, aiki: Any) -> None:
+        aiki.conversation = self.conversation
+
+    def stop(self, answer_id: str | None = None) -> bool:
+        """Stop one running answer, or all; whether there was any. Safe from any thread."""
+        chosen = [a for a in list(self.running.values()) if answer_id in (None, a.id)]
+        for answering in chosen:
+            answering.stop()
+        return bool(chosen)
+
+    async def answer(self, text: str, *, options: str = "", place: Place | None = None) -> Reply:
+        """Answer ``text`` and show it. Raises :class:`AikiError` with one line for the user;
+        a cancel passes through after the partial answer was shown and marked."""
+        task = asyncio.current_task()
+        assert task is not None
+        answering = Answering(task)
+        self.running[answering.id] = answering
+        try:
+            return await self._answer(text, options, place or Place(), answering)
+        finally:
+            del self.running[answering.id]
+
+    async def _answer(self, text: str, options: str, place: Place, answering: Answering) -> Reply:
+        message_options = parse_options(options)
+        modules = ("aiki_kernel.kernel.answer", "aiki_kernel.kernel.summary")
+        modules += ("aiki_kernel.display.card",) if place.live else ()
+        aiki = await self.bridge.ready(*modules)
+        from aiki_kernel.kernel.summary import Summary
+        from aiki_kernel.mind.conversation import Message
+        from aiki_kernel.mind.events import Delta
+
+        message = Message(
+            interpolate(text, self.shell.user_ns),
+            cell_id=place.cell_id,
+            notebook=self.notebook,
+            model=message_options.pop("model", None),
+            parameters=message_options,
+        )
+        mode = aiki.settings.stream
+        if mode == "auto":
+            mode = "live" if place.live else "final"
+        view = self._view(mode, answering)
+        summary = Summary(self.conversation)
+        finish_reason = "error"
+        try:
+            view.begin(summary.reply())
+            async for event in self.bridge.events(message, self.conversation):
+                summary.add(event)
+                delta = event.text if isinstance(event, Delta) else ""
+                view.update(summary.reply(), delta)
+        except asyncio.CancelledError:
+            finish_reason = "interrupted"
+            raise
+        finally:
+            reply = summary.reply(finish_reason)
+            self.shell.user_ns["reply"] = reply
+            view.end(reply)
+        return reply
+
+    def _view(self, mode: str, answering: Answering) -> View:
+        from aiki_kernel.kernel.answer import FinalView, LiveView, Pace, StdoutView
+
+        publisher = self.shell.display_pub
+        if mode == "live":
+            if self._pace is None:
+                self._pace = Pace()
+            return LiveView(publisher, self._pace, answering.id, answering.stop)
+        return StdoutView(publisher) if mode == "stdout" else FinalView(publisher)
+
+
+_OPTIONS: Mapping[str, tuple[str, type]] = {
+    "--model": ("model", str),
+    "--temperature": ("temperature", float),
+    "--max-tokens": ("max_tokens", int),
+    "--top-p": ("top_p", float),
+    "--seed": ("seed", int),
+}
+
+
+def option_names() -> list[str]:
+    """What may stand after ``%%aiki``."""
+    return list(_OPTIONS)
+
+
+def parse_options(line: str) -> dict[str, Any]:
+    """The words after ``%%aiki`` as fields of a message.
+
+    Raises :class:`UsageError` naming the nearest option or the value that does not fit.
+    """
+    words, found = line.replace("=", " ").split(), {}
+    while words:
+        word = words.pop(0)
+        if word not in _OPTIONS:
+            from aiki_kernel.commands.parser import nearest
+
+            known = ", ".join(_OPTIONS)
+            raise UsageError(f"%%aiki has no option {word}{nearest(word, _OPTIONS)} Known: {known}")
+        if not words:
+            raise UsageError(f"%%aiki: {word} wants a value after it.")
+        name, kind = _OPTIONS[word]
+        value = words.pop(0)
+        try:
+            found[name] = kind(value)
+        except ValueError:
+            raise UsageError(f"%%aiki: {word} wants a number, not {value!r}.") from None
+    return found

@@ -1,0 +1,123 @@
+"""What is known about an answer while it is still being made.
+
+The finished answer brings its metadata with it (``Completed.metadata``). Until then, and
+for an answer that was stopped or failed, this is the same dict built from what has
+happened so far, so that the card and the notebook read one shape only.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiki_kernel.mind.conversation import Conversation
+from aiki_kernel.mind.events import Completed, Delta, Event, Recalled, Routed
+from aiki_kernel.mind.reply import Reply, ReplyBuilder
+
+_HIT_TEXT = 240
+
+
+class Summary:
+    """Folds events into a :class:`Reply` whose metadata is complete at any moment."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._builder = ReplyBuilder()
+        self._begun = time.perf_counter()
+        self._generating: float | None = None
+        self._first: float | None = None
+        self._latency: dict[str, float] = {}
+        self._model = ""
+        self._backend = ""
+        self._notes: list[str] = []
+        self.completed = False
+
+    @property
+    def text(self) -> str:
+        return self._builder.reply.text
+
+    def add(self, event: Event) -> None:
+        """Take one event in."""
+        if isinstance(event, Routed):
+            self._model = event.decision.model
+            self._latency["route"] = event.seconds
+        elif isinstance(event, Recalled):
+            self._latency["recall"] = event.seconds
+            self._backend = event.backend
+            if event.note:
+                self._notes.append(event.note)
+            self._generating = time.perf_counter()
+        elif isinstance(event, Delta) and self._first is None:
+            self._first = time.perf_counter()
+        elif isinstance(event, Completed):
+            self.completed = True
+        self._builder.add(event)
+
+    def reply(self, finish_reason: str = "") -> Reply:
+        """The reply as it stands; ``finish_reason`` for one that did not complete."""
+        reply = self._builder.reply
+        if self.completed:
+            return reply
+        return Reply(
+            text=reply.text,
+            model=self._model,
+            hits=reply.hits,
+            finish_reason=finish_reason,
+            metadata=self._metadata(reply, finish_reason),
+        )
+
+    def _metadata(self, reply: Reply, finish_reason: str) -> dict[str, Any]:
+        latency = dict(self._latency)
+        now = time.perf_counter()
+        if self._generating is not None:
+            latency["generate"] = now - self._generating
+            if self._first is not None:
+                latency["first_token"] = self._first - self._generating
+        metadata: dict[str, Any] = {
+            "version": 1,
+            "turn_id": self._turn_id() if finish_reason else "",
+            "session_id": self._conversation.session_id,
+            "model": self._model,
+            "provider": self._model.partition("/")[0],
+            "persona": "default",
+            "backend": self._backend,
+            "finish_reason": finish_reason,
+            "latency_s": {name: round(seconds, 4) for name, seconds in latency.items()},
+            "tokens_per_second": None,
+            "hits": [_hit(hit) for hit in reply.hits],
+            "hit_ids": [hit.id for hit in reply.hits],
+            "notes": list(self._notes),
+            "remembered": {"ids": [], "spooled": False},
+            "stale": False,
+        }
+        if finish_reason:
+            metadata["usage"] = _estimated(reply.text)
+            metadata["cost"] = {"usd": None, "estimated": True}
+        return metadata
+
+    def _turn_id(self) -> str:
+        """The turn under which the loop kept the cut answer, if it has done so already."""
+        for exchange in reversed(self._conversation.exchanges):
+            if exchange.interrupted and exchange.answer == self.text:
+                return exchange.turn_id
+        return ""
+
+
+def _estimated(text: str) -> dict[str, Any]:
+    from aiki_kernel.models.tokens import estimate
+
+    return {"output_tokens": estimate(text), "cached_tokens": 0, "estimated": True}
+
+
+def _hit(hit: Any) -> dict[str, Any]:
+    text = hit.text if len(hit.text) <= _HIT_TEXT else hit.text[: _HIT_TEXT - 1] + "…"
+    record = hit.record
+    return {
+        "id": hit.id,
+        "text": text,
+        "score": round(hit.score, 4),
+        "created_at": record.created_at,
+        "kind": record.kind,
+        "role": record.role,
+        "provenance": dict(record.provenance),
+    }
