@@ -142,7 +142,7 @@ class Request:
             self.closed.set()
 
 
-class _Gone(Exception):
+class _GoneError(Exception):
     """The client closed the connection."""
 
 
@@ -247,7 +247,7 @@ class FaultServer:
                     self._arrived.notify_all()
                 if not await self._answer(request, reader, writer):
                     return
-        except (_Gone, ConnectionError, asyncio.IncompleteReadError):
+        except (_GoneError, ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
             for request in mine:
@@ -352,11 +352,11 @@ class _Line:
         return False
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; raises :class:`_Gone` as soon as the client closes."""
+        """Wait; raises :class:`_GoneError` as soon as the client closes."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self.gone():
-                raise _Gone
+                raise _GoneError
             await asyncio.sleep(min(left, 0.002))
 
     async def stall(self) -> None:
@@ -372,7 +372,7 @@ class _Line:
 
     async def write(self, data: bytes) -> None:
         if self.gone():
-            raise _Gone
+            raise _GoneError
         self.writer.write(data)
         await self.writer.drain()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import replace
@@ -40,6 +41,9 @@ from aiki_kernel.trace import Trace
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
+
+
+_log = logging.getLogger(__name__)
 
 
 class LedgerPort(Protocol):
@@ -279,8 +283,13 @@ class Consciousness:
     def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        task.add_done_callback(self._settle)
         return task
+
+    def _settle(self, task: asyncio.Task[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a turn could not be written", exc_info=error)
 
     def _exchange(self, run: Run, *, interrupted: bool) -> Exchange:
         return Exchange(
@@ -320,7 +329,7 @@ class Consciousness:
             when=run.created_at,
             session_id=run.conversation.session_id,
             turn_id=run.turn_id,
-            cell_id=run.message.cell_id,
+            cell_id=run.message.cell_id or "",
             stage="generate",
             model=run.finished.model if run.finished else run.decision.model,
             provider=run.finished.provider if run.finished else run.decision.model.split("/")[0],

@@ -32,7 +32,7 @@ retries = 1
 
 @pytest.fixture
 async def aiki(aiki_home: Path, fault_server: FaultServer) -> AsyncIterator[Aiki]:
-    (aiki_home / "aiki.toml").write_text(TOML.format(url=fault_server.url), "utf-8")
+    (aiki_home / "aiki.toml").write_text(TOML.format(url=fault_server.base_url), "utf-8")
     mind = Aiki(load())
     yield mind
     await mind.aclose()
@@ -179,7 +179,7 @@ async def test_what_recall_gives_is_fenced_and_never_a_system_message(
 
 
 def test_ask_works_from_plain_python(aiki_home: Path, fault_server: FaultServer) -> None:
-    (aiki_home / "aiki.toml").write_text(TOML.format(url=fault_server.url), "utf-8")
+    (aiki_home / "aiki.toml").write_text(TOML.format(url=fault_server.base_url), "utf-8")
     with Aiki() as aiki:
         reply = aiki.ask("Hello")
         assert str(reply) == TEXT
@@ -191,6 +191,6 @@ def test_ask_works_from_plain_python(aiki_home: Path, fault_server: FaultServer)
 
 
 async def test_ask_works_inside_a_running_loop(aiki_home: Path, fault_server: FaultServer) -> None:
-    (aiki_home / "aiki.toml").write_text(TOML.format(url=fault_server.url), "utf-8")
+    (aiki_home / "aiki.toml").write_text(TOML.format(url=fault_server.base_url), "utf-8")
     with Aiki() as aiki:
         assert aiki.ask("Hello").text == TEXT
