@@ -1,0 +1,85 @@
+"""What one model does not take, learnt from the 400 that says so.
+
+Newer OpenAI models want ``max_completion_tokens`` and refuse ``temperature``; some servers
+refuse ``stream_options``. A refusal that names one of our parameters is answered by asking
+once more without it; the lesson holds for the life of the provider.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiki_kernel.models.refusals import said_by, status_of
+
+if TYPE_CHECKING:
+    from aiki_kernel.models.catalogue import ModelRef
+    from aiki_kernel.models.chat import ChatRequest
+
+_OPTIONAL = ("stream_options", "temperature", "top_p", "seed", "stop")
+_LIMIT = "max_tokens"
+_NEW_LIMIT = "max_completion_tokens"
+
+
+@dataclass
+class Quirks:
+    """``left_out`` are parameters not sent; ``limit`` is the name of the token limit."""
+
+    left_out: set[str] = field(default_factory=set)
+    limit: str = _LIMIT
+
+    def learn(self, error: BaseException) -> str:
+        """What was learnt from ``error``, as the end of a sentence; "" when nothing was new."""
+        if status_of(error) not in (400, 422):
+            return ""
+        param = str(getattr(error, "param", None) or "")
+        said = said_by(error)
+        if self._named(_LIMIT, param, said) or self._named(_NEW_LIMIT, param, said):
+            return self._other_limit(said)
+        for name in _OPTIONAL:
+            if name not in self.left_out and self._named(name, param, said):
+                self.left_out.add(name)
+                return f"does not take {name}: left out"
+        return ""
+
+    def body(self, request: ChatRequest, ref: ModelRef) -> dict[str, Any]:
+        """The arguments of ``chat.completions.create`` for ``request``."""
+        body: dict[str, Any] = {
+            "model": ref.model,
+            "messages": [message.to_json() for message in request.messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            self.limit: request.max_tokens,
+        }
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if request.stop:
+            body["stop"] = list(request.stop)
+        for name in self.left_out:
+            body.pop(name, None)
+        if ref.local:
+            body["extra_body"] = {"session_id": request.session_id, "top_k": request.top_k}
+        return body
+
+    def _other_limit(self, said: str) -> str:
+        """Change the name of the limit, once, when the complaint is about the name."""
+        about_name = re.search(
+            r"unsupported|unknown|unrecogni|not (?:supported|permitted)|extra|"
+            rf"{_NEW_LIMIT}",
+            said,
+            re.IGNORECASE,
+        )
+        if self.limit != _LIMIT or not about_name:
+            return ""
+        self.limit = _NEW_LIMIT
+        return f"wants {_NEW_LIMIT}"
+
+    @staticmethod
+    def _named(name: str, param: str, said: str) -> bool:
+        """Whether the refusal is about ``name``: by its field, else by its words."""
+        if param:
+            return param.partition(".")[0] == name
+        return re.search(rf"(?<![\w-]){name}(?![\w-])", said) is not None
