@@ -24,6 +24,7 @@ from aiki_kernel.commands.command import (
 )
 from aiki_kernel.commands.parser import HelpWanted, build, nearest, parse, split, table
 from aiki_kernel.errors import AikiError, UsageError
+from aiki_kernel.safety.secrets import refuse
 
 __all__ = [
     "Arg",
@@ -103,6 +104,8 @@ def find(words: Sequence[str], face: Face) -> tuple[Command, list[str]]:
     if not rest:
         raise HelpWanted(noun_help(noun, face))
     called = spelled(noun, face)
+    if rest[0] in commands(noun):
+        raise UsageError(_elsewhere(f"{noun} {rest[0]}"))
     guess = nearest(rest[0], (verb for verb in known if verb))
     raise UsageError(f"{called} knows no {rest[0]!r}{guess} See `{called} -h`.")
 
@@ -110,9 +113,12 @@ def find(words: Sequence[str], face: Face) -> tuple[Command, list[str]]:
 def run(words: Sequence[str], context: Context) -> Result:
     """Do what the words say: noun, verb, arguments.
 
-    Raises :class:`AikiError` with one line for the user. With ``--json`` the text of the
+    Raises :class:`AikiError` with one line for the user; in a magic also for a key, which
+    must not stand in a notebook. With ``--json`` the text of the
     result is its data as one JSON document and there is no HTML.
     """
+    if context.face == "magic":
+        refuse(" ".join(words))
     try:
         found, rest = find(words, context.face)
         values, as_json = parse(found, rest, context.face)
@@ -239,6 +245,11 @@ def _usage(made: Command) -> str:
 
 def _no_noun(word: str, face: Face) -> str:
     if word in NOUNS:
-        return f"{word} belongs in a terminal: `{spelled(word, 'cli')} -h`."
+        return _elsewhere(word)
     help_ = " See `aiki -h`." if face == "cli" else ""
     return f"There is no {spelled(word, face)!r}{nearest(word, nouns(face))}{help_}"
+
+
+def _elsewhere(name: str) -> str:
+    """Nothing belongs to magics alone, so what a face lacks is in the terminal."""
+    return f"{name!r} belongs in a terminal: `{spelled(name, 'cli')} -h`."

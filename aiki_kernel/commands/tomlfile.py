@@ -1,0 +1,92 @@
+"""TOML files of the user, changed without disturbing what the owner wrote in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiki_kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+
+def read(path: Path) -> TOMLDocument:
+    """The document with its comments and order; empty where there is no file."""
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
+    try:
+        return tomlkit.parse(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return tomlkit.document()
+    except (ParseError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML ({error}): correct that line.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def put(document: MutableMapping[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, with tables on the way where there are none."""
+    import tomlkit
+
+    *tables, last = key.split(".")
+    for name in tables:
+        if name not in document:
+            document[name] = tomlkit.table()
+        document = document[name]
+        if not isinstance(document, MutableMapping):
+            raise ConfigError(f"{name!r} of {key!r} is a value, not a table.")
+    document[last] = value
+
+
+def take(document: MutableMapping[str, Any], key: str) -> bool:
+    """Remove a dotted key and the tables that it leaves empty; False when it was not there."""
+    name, _, rest = key.partition(".")
+    if name not in document:
+        return False
+    if not rest:
+        del document[name]
+        return True
+    inner = document[name]
+    if not isinstance(inner, MutableMapping) or not take(inner, rest):
+        return False
+    if not inner:
+        del document[name]
+    return True
+
+
+def write(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Replace the file in one step: a reader sees the old text or the new, never half.
+
+    ``mode`` None keeps the file's permissions. A link is followed, not replaced.
+    """
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if mode is None:
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        # mkstemp opens with 0600: a key is at no moment readable by others.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with _removed_on_failure(name):
+            with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(mode)
+            Path(name).replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}).") from None
+
+
+@contextlib.contextmanager
+def _removed_on_failure(name: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
