@@ -70,7 +70,8 @@ class Bridge:
         loaded = all(name in sys.modules for name in modules)
         if self._aiki is not None and loaded:
             return self._aiki
-        return await _in_thread(prepare)
+        made: Aiki = await in_thread(prepare)
+        return made
 
     async def events(
         self, message: Message, conversation: Conversation
@@ -119,7 +120,7 @@ async def _own_loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-async def _in_thread(work: Callable[[], Any]) -> Any:
+async def in_thread(work: Callable[[], Any]) -> Any:
     """Run ``work`` in a daemon thread: unlike a pool's, it holds up nothing at exit."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()

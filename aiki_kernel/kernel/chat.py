@@ -100,8 +100,9 @@ class Chat:
 
     async def _answer(self, text: str, options: str, place: Place, answering: Answering) -> Reply:
         message_options = parse_options(options)
-        modules = ("aiki_kernel.kernel.answer", "aiki_kernel.kernel.summary")
-        modules += ("aiki_kernel.display.card",) if place.live else ()
+        modules = ["aiki_kernel.kernel.answer", "aiki_kernel.kernel.summary"]
+        if place.live:
+            modules.append("aiki_kernel.display.card")
         aiki = await self.bridge.ready(*modules)
         from aiki_kernel.kernel.summary import Summary
         from aiki_kernel.mind.conversation import Message

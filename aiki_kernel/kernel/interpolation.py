@@ -114,12 +114,12 @@ def resolve(found: Found, namespace: Mapping[str, Any]) -> Any:
             value = _attribute(value, step[1:])
         else:
             value = _item(value, ast.literal_eval(step[1:-1]))
-    return _MISSING if isinstance(value, _NO_DATA) else value
+    return value if is_data(value) else _MISSING
 
 
-def is_missing(value: Any) -> bool:
-    """Whether :func:`resolve` found nothing."""
-    return value is _MISSING
+def is_data(value: Any) -> bool:
+    """Whether a value may stand in a message: not a function, class or module, and found."""
+    return value is not _MISSING and not isinstance(value, _NO_DATA)
 
 
 def _untouched(text: str) -> dict[int, int]:
@@ -154,11 +154,8 @@ def _code(text: str) -> list[tuple[int, int]]:
 
 
 def _code_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    spans = []
     pattern = re.compile(r"(?<!`)(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\1(?!`)", re.DOTALL)
-    for match in pattern.finditer(text, start, end):
-        spans.append(match.span())
-    return spans
+    return [match.span() for match in pattern.finditer(text, start, end)]
 
 
 def _closing(text: str, start: int) -> int:
@@ -172,7 +169,7 @@ def _closing(text: str, start: int) -> int:
 
 
 def _is_latex(text: str, start: int) -> bool:
-    """Whether the group at ``start`` is an argument: after ``\\name``, ``\\name[..]``, ``^``, ``_``."""
+    """Whether the group at ``start`` is an argument of a command, ``^`` or ``_``."""
     if text[start - 1 : start] in ("^", "_") and start >= 1:
         return True
     head = text[:start]

@@ -14,6 +14,8 @@ eats the reply. Here one handler stays installed for the life of the kernel:
 both ways meet in the same handler; children of a cell get the signal as well.
 """
 
+# mypy: allow-untyped-calls
+# (ipykernel is only partly typed)
 from __future__ import annotations
 
 import asyncio
@@ -85,7 +87,7 @@ class Cells:
         return cell in self._stopped
 
 
-class InterruptibleKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is untyped
+class InterruptibleKernel(IPythonKernel):
     """An IPython kernel whose cells stop when they are told to."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -141,6 +143,7 @@ class InterruptibleKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is 
     # -- the one handler --------------------------------------------------------------------
 
     def _on_sigint(self, _signal: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True  # IPython leaves this frame out of the cell's traceback
         cell = self._main_cell
         self.cells.stop_all(but=cell)
         if cell is not None:

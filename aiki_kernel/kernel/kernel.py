@@ -7,6 +7,8 @@ IPython sees it (:mod:`aiki_kernel.kernel.cells`), and that line lands in :meth:
 Nothing heavy is imported before the first message.
 """
 
+# mypy: allow-untyped-calls
+# (ipykernel is only partly typed)
 from __future__ import annotations
 
 import asyncio
@@ -51,6 +53,9 @@ class AikiKernel(InterruptibleKernel):
     }
     help_links: list[dict[str, str]] = []  # noqa: RUF012
     shell_class = Type(AikiShell)
+    if TYPE_CHECKING:  # declared optional in the base; both are there in a running kernel
+        shell: Any
+        session: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -169,6 +174,39 @@ class AikiKernel(InterruptibleKernel):
         if fences % 2 or not cell.body:
             return {"status": "incomplete", "indent": ""}
         return {"status": "complete"}
+
+    async def do_complete(self, code: str, cursor_pos: int) -> Any:
+        """Tab: Python in Python cells; magics, models and ``{variables}`` in prose."""
+        from aiki_kernel.kernel import completion
+
+        python = completion.body_of(code, cursor_pos)
+        if python is not None:
+            body, header = python
+            found = super().do_complete(body, cursor_pos - header)
+            found["cursor_start"] += header
+            found["cursor_end"] += header
+            return found
+        found = await completion.complete(self.chatter, code, cursor_pos)
+        return super().do_complete(code, cursor_pos) if found is None else found
+
+    async def do_inspect(
+        self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
+    ) -> Any:
+        """Shift-Tab: IPython's answer, and what commands, models and variables are."""
+        from aiki_kernel.kernel import completion
+
+        python = completion.body_of(code, cursor_pos)
+        if python is not None:
+            code, cursor_pos = python[0], cursor_pos - python[1]
+        else:
+            text = await completion.inspect(self.chatter, code, cursor_pos)
+            if text:
+                data = {"text/plain": text}
+                return {"status": "ok", "found": True, "data": data, "metadata": {}}
+            name = completion.variable_at(code, cursor_pos)
+            if name is not None:
+                code, cursor_pos = name, len(name)
+        return super().do_inspect(code, cursor_pos, detail_level, omit_sections)
 
     # -- the end ----------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """The shell of the AIKI kernel: IPython's, with one line for a cell that was stopped."""
 
+# mypy: allow-untyped-calls
+# (IPython and ipykernel are only partly typed)
 from __future__ import annotations
 
 import asyncio
@@ -10,14 +12,14 @@ from typing import Any
 from ipykernel.zmqshell import ZMQInteractiveShell
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818 - the word a user reads
+class Interrupted(KeyboardInterrupt):
     """The cell was stopped. One line instead of a stack."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"Interrupted: {self}"]
 
 
-class AikiShell(ZMQInteractiveShell):  # type: ignore[misc]  # ipykernel is untyped
+class AikiShell(ZMQInteractiveShell):
     """Renders the cancellation of a cell as :class:`Interrupted`.
 
     IPython would show asyncio's ``CancelledError`` with a stack, and spend a quarter of a
