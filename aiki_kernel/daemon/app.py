@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aiki_kernel.daemon import memory_routes, openai_routes
 from aiki_kernel.daemon.engine import Engine
-from aiki_kernel.daemon.errors import STOPPING
 from aiki_kernel.daemon.exchange import error_response, in_thread, read_json, refusal
+from aiki_kernel.daemon.wire import STOPPING
 from aiki_kernel.errors import AikiError
 
 logger = logging.getLogger("aiki.daemon")

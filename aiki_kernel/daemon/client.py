@@ -11,8 +11,8 @@ import httpx2
 from aiki_kernel.config import Paths, Settings
 from aiki_kernel.daemon import lifecycle
 from aiki_kernel.daemon.door import LIMITS, Door, in_own_thread
-from aiki_kernel.daemon.errors import STOPPING
 from aiki_kernel.daemon.spool import Spool
+from aiki_kernel.daemon.wire import STOPPING
 from aiki_kernel.errors import AikiError
 from aiki_kernel.memory.records import Hit, Recall, Scope, Stored, Turn
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from aiki_kernel.daemon.wire import encode, error_from
 from aiki_kernel.errors import AikiError, DaemonError
 
 BASE_URL = "http://aiki.local"
@@ -69,25 +70,27 @@ class Door(ABC):
         except ValueError:
             data = None
         if answer.is_error:
-            raise _error_from(answer.status_code, data)
+            raise error_from(answer.status_code, data)
         return data
 
     async def stream(self, path: str, body: Any) -> AsyncIterator[dict[str, Any]]:
         """The lines of an NDJSON answer. Raises as :meth:`call`; a cut stream is an error."""
         client = self._client("calls")
         try:
-            async with client.stream("POST", path, json=body, timeout=_PATIENT) as answer:
+            async with client.stream(
+                "POST", path, content=encode(body), headers=_JSON, timeout=_PATIENT
+            ) as answer:
                 if answer.is_error:
                     await answer.aread()
                     with contextlib.suppress(ValueError):
-                        raise _error_from(answer.status_code, answer.json())
-                    raise _error_from(answer.status_code, None)
+                        raise error_from(answer.status_code, answer.json())
+                    raise error_from(answer.status_code, None)
                 async for line in answer.aiter_lines():
                     if not line:
                         continue
                     item = json.loads(line)
                     if set(item) == {"error"} and isinstance(item["error"], dict):
-                        raise _error_from(answer.status_code, item)
+                        raise error_from(answer.status_code, item)
                     yield item
         except httpx2.TransportError as error:
             raise _away(error) from error
@@ -112,7 +115,9 @@ class Door(ABC):
             try:
                 if body is None:
                     return await client.request(method, path, timeout=_PATIENT)
-                return await client.request(method, path, json=body, timeout=_PATIENT)
+                return await client.request(
+                    method, path, content=encode(body), headers=_JSON, timeout=_PATIENT
+                )
             except httpx2.TransportError as error:
                 if attempt == 2 or isinstance(error.__cause__, AikiError):
                     raise _away(error) from error
@@ -139,6 +144,8 @@ class Door(ABC):
 _ByLoop = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient]
 
 _PATIENT = httpx2.Timeout(None, connect=5.0)
+
+_JSON = {"content-type": "application/json"}
 
 LIMITS = httpx2.Limits(max_connections=64, keepalive_expiry=_CLIENT_KEEPS_S)
 
@@ -177,9 +184,3 @@ def _away(error: httpx2.TransportError) -> AikiError:
     return DaemonError(
         f"The memory daemon broke off ({cause}): try again, or see `aiki daemon status`."
     )
-
-
-def _error_from(status: int, data: Any) -> AikiError:
-    from aiki_kernel.daemon.errors import error_from
-
-    return error_from(status, data)

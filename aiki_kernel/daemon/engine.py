@@ -157,6 +157,10 @@ class Engine:
             "home": str(self.paths.home),
         }
 
+    def rebuilt(self) -> None:
+        """The store takes turns again (it was re-embedded or restored): try the spool now."""
+        self.spool.hurry()
+
     def health(self) -> dict[str, Any]:
         """What ``/health`` says; plain JSON data, never blocked by a store that is opening."""
         memory = self._memory

@@ -15,7 +15,7 @@ import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from aiki_kernel.daemon.errors import STATUS, error_body
+from aiki_kernel.daemon.wire import STATUS, error_body
 from aiki_kernel.errors import AikiError, ModelError, UsageError
 
 logger = logging.getLogger("aiki.daemon")

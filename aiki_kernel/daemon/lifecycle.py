@@ -38,6 +38,9 @@ DRAIN_S = 10.0
 REPLACE_DRAIN_S = 60.0
 """The same, when a newer version takes over: nobody asked for that, so nobody is cut off."""
 
+KILL_AFTER_S = 10.0
+"""How much longer a stopping daemon may take before it is killed."""
+
 _PROBE_S = 2.0
 
 
@@ -127,7 +130,7 @@ def start(settings: Settings, paths: Paths, *, wait_s: float = START_S) -> Start
 def stop(paths: Paths, *, drain_s: float = DRAIN_S) -> Stopped:
     """Stop the daemon: it takes no new work, finishes writes, flushes and leaves.
 
-    One that does not leave within ``drain_s`` and ten seconds more is killed; what it had
+    One that does not leave within ``drain_s`` and ``KILL_AFTER_S`` more is killed; what it had
     acknowledged is durable. Raises :class:`DaemonError` when even that fails.
     """
     began = time.monotonic()
@@ -139,7 +142,7 @@ def stop(paths: Paths, *, drain_s: float = DRAIN_S) -> Stopped:
     if not _ask_to_stop(paths, drain_s) and pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-    if _wait_until_free(paths, drain_s + 10.0):
+    if _wait_until_free(paths, drain_s + KILL_AFTER_S):
         return Stopped(True, pid, False, time.monotonic() - began)
     if pid:
         with contextlib.suppress(ProcessLookupError):

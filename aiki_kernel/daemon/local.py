@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiki.daemon.models")
 
-DEFAULT = "smollm2-135m"
 _BYTES_PER_FILE_BYTE = 8
 _KEEP_FREE = 1 << 30
 
@@ -63,6 +62,8 @@ class LocalModels:
 
         Raises :class:`ModelError` with status 404 and the next step when it is not here.
         """
+        from aiki_kernel.models.weights import DEFAULT
+
         installed = self.installed()
         wanted = name.removeprefix("local/")
         if wanted in ("local", ""):

@@ -27,6 +27,7 @@ from aiki_kernel.daemon.exchange import (
 from aiki_kernel.memory.records import Draft, Recall, Scope, Turn
 
 Body = dict[str, Any]
+Progress = Callable[..., None]
 Answer = Callable[[Engine, Body], Any]
 
 _MOST = 10_000
@@ -153,7 +154,9 @@ def _snapshot(engine: Engine, body: Body) -> Any:
 
 
 def _restore(engine: Engine, body: Body) -> Any:
-    return {"result": plain(engine.memory.restore(_path(body, "source")))}
+    result = plain(engine.memory.restore(_path(body, "source")))
+    engine.rebuilt()
+    return {"result": result}
 
 
 def _export(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
@@ -168,7 +171,13 @@ def _import(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
 
 def _reembed(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
     memory = engine.memory
-    return with_progress(lambda report: plain(memory.reembed(report)))
+
+    def work(report: Progress) -> Any:
+        result = plain(memory.reembed(report))
+        engine.rebuilt()
+        return result
+
+    return with_progress(work)
 
 
 def _replay(engine: Engine, body: Body) -> Any:

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,7 +26,6 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from aiki_kernel.daemon.engine import Engine
-from aiki_kernel.daemon.errors import error_body
 from aiki_kernel.daemon.exchange import (
     BadRequestError,
     error_response,
@@ -35,8 +34,12 @@ from aiki_kernel.daemon.exchange import (
     take,
 )
 from aiki_kernel.daemon.generation import Job
+from aiki_kernel.daemon.wire import error_body
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta
+
+if TYPE_CHECKING:
+    from aiki_kernel.models.local import LocalModel
 
 logger = logging.getLogger("aiki.daemon")
 
@@ -84,6 +87,24 @@ class ChatCall:
             stream=take(body, "stream", bool, False),
             include_usage=take(options, "include_usage", bool, False),
         )
+
+    def generate(self, model: LocalModel, cancelled: Event) -> Iterator[TextDelta | Finished]:
+        """Run the call. What the model says about the request itself becomes a 400."""
+        try:
+            return model.generate(
+                self.messages,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                top_k=self.top_k,
+                max_tokens=self.max_tokens,
+                seed=self.seed,
+                stop=self.stop,
+                cancelled=cancelled,
+                session_id=self.session_id,
+            )
+        except ModelError as error:
+            error.status = error.status or 400
+            raise
 
 
 def _at_least_one(tokens: int) -> int:
@@ -154,17 +175,7 @@ async def _chat(request: Request) -> Response:
 
     def produce(cancelled: Event) -> Iterator[TextDelta | Finished]:
         try:
-            yield from engine.models.get(name).generate(
-                call.messages,
-                temperature=call.temperature,
-                top_p=call.top_p,
-                top_k=call.top_k,
-                max_tokens=call.max_tokens,
-                seed=call.seed,
-                stop=call.stop,
-                cancelled=cancelled,
-                session_id=call.session_id,
-            )
+            yield from call.generate(engine.models.get(name), cancelled)
         finally:
             engine.models.release()
 

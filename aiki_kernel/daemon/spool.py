@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiki_kernel.daemon.wire import encode
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.records import Turn
 
@@ -52,7 +53,7 @@ class Spool:
         Raises :class:`StoreError` with one line when the disk refuses; the turn is then
         not acknowledged and leaves no file behind.
         """
-        text = json.dumps(turn.to_json(), ensure_ascii=False)
+        data = encode(turn.to_json())
         digest = _digest(turn.id)
         moment = time.time_ns()
         temporary = self.folder / f".{digest}.{os.getpid()}.{moment}.tmp"
@@ -62,9 +63,9 @@ class Spool:
             known = self._files_of(turn.id)
             if known:
                 return known[0]
-            with temporary.open("x", encoding="utf-8") as file:
+            with temporary.open("xb") as file:
                 os.fchmod(file.fileno(), 0o600)
-                file.write(text)
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(final)

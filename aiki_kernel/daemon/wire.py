@@ -1,7 +1,8 @@
-"""Errors across the door: OpenAI's error object, and the way back to our own exception."""
+"""What crosses the door: JSON bytes, OpenAI's error object, and the way back from it."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aiki_kernel.errors import (
@@ -30,6 +31,16 @@ _TYPES = {
     413: "invalid_request_error",
     429: "rate_limit_error",
 }
+
+
+def encode(data: Any) -> bytes:
+    """JSON in UTF-8. Halves of surrogate pairs are joined, lone ones become U+FFFD: text
+    that came from elsewhere may hold them, and neither UTF-8 nor the store can."""
+    text = json.dumps(data, ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def error_body(
