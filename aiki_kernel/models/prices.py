@@ -94,6 +94,13 @@ def price_card(ref: ModelRef) -> PriceCard:
     )
 
 
+def context_window(ref: ModelRef) -> int | None:
+    """How many tokens fit, as the list has it; None is unknown."""
+    found = None if ref.local else _find(ref)
+    window = getattr(found[1], "context_window", None) if found else None
+    return int(window) if window else None
+
+
 def model_names(provider: str) -> tuple[str, ...]:
     """Ids of the models that the list knows for ``provider`` ("openai", "openrouter")."""
     for entry in _providers():
