@@ -79,7 +79,9 @@ def build(command: Command, face: Face) -> argparse.ArgumentParser:
         else:
             _add_option(parser, parameter)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this help")
+    parser.add_argument(
+        "-h", "--help", action=_Help, nargs=0, dest=argparse.SUPPRESS, help="show this help"
+    )
     return parser
 
 
