@@ -29,6 +29,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from aiki_kernel.errors import StoreError
+from aiki_kernel.memory.edge_points import condition, native, point, sparse
 from aiki_kernel.memory.gate import Gate
 from aiki_kernel.memory.lexical import Sparse
 from aiki_kernel.memory.store import KEYWORDS, SLOTS, MemoryStore, Point, Scored, Where
@@ -72,7 +73,7 @@ class EdgeStore:
     def upsert(self, points: Sequence[Point]) -> None:
         with self._at_work() as shard:
             for start in range(0, len(points), _BATCH):
-                batch = [_native(point) for point in points[start : start + _BATCH]]
+                batch = [native(one) for one in points[start : start + _BATCH]]
                 shard.update(edge.UpdateOperation.upsert_points(batch))
             if points:
                 shard.flush()
@@ -83,7 +84,7 @@ class EdgeStore:
             alive = {str(r.id) for r in shard.retrieve(ids, with_payload=False, with_vector=False)}
             changed = [
                 edge.PointVectors(
-                    id=uuid.UUID(name), vector={k: _sparse(v) for k, v in slots.items()}
+                    id=uuid.UUID(name), vector={k: sparse(v) for k, v in slots.items()}
                 )
                 for name, slots in vectors.items()
                 if name in alive
@@ -102,31 +103,31 @@ class EdgeStore:
             found = shard.retrieve(
                 [uuid.UUID(name) for name in ids], with_payload=True, with_vector=False
             )
-        points = {str(record.id): Point(str(record.id), record.payload or {}) for record in found}
+        points = {str(record.id): point(record) for record in found}
         return [points[name] for name in ids if name in points]
 
     def search(
         self,
         vector: NDArray[np.float32],
-        sparse: Mapping[str, Sparse],
+        words_by_slot: Mapping[str, Sparse],
         where: Where,
         limit: int,
     ) -> dict[str, Scored]:
-        condition = _filter(where)
+        matching = condition(where)
         requests = {
             "dense": edge.QueryRequest(
                 query=edge.Query.Nearest(vector.tolist()),
                 limit=limit,
-                filter=condition,
+                filter=matching,
                 params=edge.SearchParams(exact=True),
             )
         }
-        for slot, words in sparse.items():
+        for slot, words in words_by_slot.items():
             if words:
                 requests[slot] = edge.QueryRequest(
-                    query=edge.Query.Nearest(_sparse(words), using=slot),
+                    query=edge.Query.Nearest(sparse(words), using=slot),
                     limit=limit,
-                    filter=condition,
+                    filter=matching,
                 )
         with self._at_work() as shard:
             answers = shard.query_batch(edge.QueryBatchRequest(list(requests.values())))
@@ -143,7 +144,7 @@ class EdgeStore:
                 edge.QueryRequest(
                     query=edge.Query.Nearest(vector.tolist()),
                     limit=len(ids),
-                    filter=_filter(Where(ids=tuple(ids))),
+                    filter=condition(Where(ids=tuple(ids))),
                     params=edge.SearchParams(exact=True),
                 )
             )
@@ -158,34 +159,34 @@ class EdgeStore:
         with self._at_work() as shard:
             found, _ = shard.scroll(
                 edge.ScrollRequest(
-                    limit=limit, filter=_filter(where), with_payload=True, order_by=order
+                    limit=limit, filter=condition(where), with_payload=True, order_by=order
                 )
             )
-        return [Point(str(record.id), record.payload or {}) for record in found]
+        return [point(record) for record in found]
 
     def scroll(
-        self, where: Where, limit: int, after: str | None = None
+        self, where: Where, limit: int, after: str | None = None, *, vectors: bool = False
     ) -> tuple[list[Point], str | None]:
         with self._at_work() as shard:
             found, offset = shard.scroll(
                 edge.ScrollRequest(
                     offset=uuid.UUID(after) if after else None,
                     limit=limit,
-                    filter=_filter(where),
+                    filter=condition(where),
                     with_payload=True,
+                    with_vector=vectors,
                 )
             )
-        points = [Point(str(record.id), record.payload or {}) for record in found]
-        return points, str(offset) if offset is not None else None
+        return [point(record) for record in found], str(offset) if offset is not None else None
 
     def count(self, where: Where) -> int:
         with self._at_work() as shard:
-            return int(shard.count(edge.CountRequest(exact=True, filter=_filter(where))))
+            return int(shard.count(edge.CountRequest(exact=True, filter=condition(where))))
 
     def tally(self, key: str, where: Where) -> dict[str, int]:
         with self._at_work() as shard:
             found = shard.facet(
-                edge.FacetRequest(key=key, limit=10_000, exact=True, filter=_filter(where))
+                edge.FacetRequest(key=key, limit=10_000, exact=True, filter=condition(where))
             )
         return {str(hit.value): int(hit.count) for hit in found.hits}
 
@@ -211,38 +212,6 @@ class EdgeStore:
         """Everything written so far is on disk when this returns."""
         with self._at_work() as shard:
             shard.flush()
-
-    @contextmanager
-    def still(self) -> Iterator[Path]:
-        """The flushed folder of the live shard, while nobody reads or writes it."""
-        with self._gate.alone():
-            self._shard.flush()
-            yield self._path(self._meta)
-
-    def replace(self, folder: Path, meta: Mapping[str, Any]) -> None:
-        """Make the shard in ``folder`` (same file system) the live one; ``meta`` describes it."""
-        with self._gate.alone():
-            fresh = {**meta, "version": _FORMAT, "shard": uuid.uuid4().hex}
-            target = self._path(fresh)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
-            try:
-                shard = edge.EdgeShard.load(str(target))
-            except Exception as error:
-                shutil.rmtree(target, ignore_errors=True)
-                raise StoreError(
-                    f"The memory in that snapshot cannot be read ({error}): nothing was changed."
-                ) from error
-            _fsync_tree(target)
-            old_meta, old_shard = self._meta, self._shard
-            self._write_meta(fresh)
-            self._meta, self._shard = fresh, shard
-            old_shard.close()
-        shutil.rmtree(self._path(old_meta), ignore_errors=True)
-
-    def describe(self) -> dict[str, Any]:
-        """What ``collection.json`` says."""
-        return dict(self._meta)
 
     def close(self) -> None:
         with self._gate.alone():
@@ -376,39 +345,6 @@ def _lock(folder: Path) -> Any:
     return handle
 
 
-def _native(point: Point) -> Any:
-    assert point.vector is not None
-    vector: dict[str, Any] = {"": point.vector.tolist()}
-    vector.update({slot: _sparse(words) for slot, words in point.sparse.items() if words})
-    return edge.Point(id=uuid.UUID(point.id), vector=vector, payload=dict(point.payload))
-
-
-def _sparse(words: Sparse) -> Any:
-    return edge.SparseVector(indices=list(words.indices), values=list(words.values))
-
-
-def _filter(where: Where) -> Any:
-    must: list[Any] = []
-    must_not: list[Any] = []
-    for key, value in where.matches().items():
-        match = edge.MatchValue(value) if isinstance(value, str) else edge.MatchAny(list(value))
-        must.append(edge.FieldCondition(key=key, match=match))
-    if where.ids:
-        must.append(edge.HasIdCondition({uuid.UUID(name) for name in where.ids}))
-    if where.since or where.until:
-        span = edge.RangeDateTime(gte=where.since, lte=where.until)
-        must.append(edge.FieldCondition(key="created_at", range=span))
-    if where.exclude_turns:
-        match = edge.MatchAny(list(where.exclude_turns))
-        must_not.append(edge.FieldCondition(key="turn_id", match=match))
-    if where.not_embedder is not None:
-        match = edge.MatchValue(where.not_embedder)
-        must_not.append(edge.FieldCondition(key="embedder", match=match))
-    if not must and not must_not:
-        return None
-    return edge.Filter(must=must or None, must_not=must_not or None)
-
-
 def _short(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]
@@ -420,8 +356,3 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _fsync_tree(folder: Path) -> None:
-    for path in [folder, *folder.rglob("*")]:
-        _fsync(path)

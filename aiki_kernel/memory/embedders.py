@@ -25,8 +25,15 @@ BATCH = 16
 class Embedder(Protocol):
     """Text to vectors of length one. Thread-safe."""
 
-    id: str
-    dimension: int
+    @property
+    def id(self) -> str:
+        """Stored with every memory: vectors of two embedders do not mix."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, d) float32."""

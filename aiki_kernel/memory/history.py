@@ -8,10 +8,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.records import now
@@ -50,7 +51,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Change:
-    """One row: ADD, UPDATE or DELETE. ``created_at`` is the memory's, ``updated_at`` the event's."""
+    """One row: ADD, UPDATE or DELETE. ``created_at`` is the memory's own."""
 
     memory_id: str
     event: str
@@ -149,15 +150,33 @@ class History:
             finally:
                 copy.close()
 
-    def load_from(self, source: Path) -> None:
-        """Take over all rows of ``source``, in one transaction of the whole file."""
-        with self._lock:
-            other = sqlite3.connect(f"file:{source}?mode=ro&immutable=1", uri=True)
-            try:
-                other.backup(self._db)
-            finally:
-                other.close()
-            self._db.executescript(_SCHEMA)
+    def load_from(self, source: Path, *, only: Collection[str] | None = None) -> None:
+        """Take the rows of another history file, ours or mem0's.
+
+        Without ``only`` they replace all rows; with it, rows of those memories are added.
+        The file is opened read-only and nothing but its rows is used. Raises
+        :class:`StoreError` when it is no history.
+        """
+        other = sqlite3.connect(f"file:{quote(str(source))}?mode=ro&immutable=1", uri=True)
+        try:
+            there = {row[1] for row in other.execute("PRAGMA table_info(history)")}
+            shared = [name for name in _COLUMNS if name in there]
+            rows = other.execute(f"SELECT {','.join(shared)} FROM history").fetchall()  # noqa: S608
+        except sqlite3.Error as error:
+            raise StoreError(f"{source.name} is not a history file ({error}).") from error
+        finally:
+            other.close()
+        if only is not None:
+            place = shared.index("memory_id")
+            rows = [row for row in rows if row[place] in only]
+        marks = ",".join("?" * len(shared))
+        with self._lock, self._db:
+            if only is None:
+                self._db.execute("DELETE FROM history")
+            self._db.executemany(
+                f"INSERT OR IGNORE INTO history ({','.join(shared)}) VALUES ({marks})",  # noqa: S608
+                rows,
+            )
 
     def close(self) -> None:
         with self._lock:

@@ -77,16 +77,27 @@ Scored = list[tuple[str, float]]
 class MemoryStore(Protocol):
     """Points, filters and searches. All methods are thread-safe and raise ``StoreError``."""
 
-    kind: str
-    dimension: int
-    slots: frozenset[str]
+    @property
+    def kind(self) -> str:
+        """``embedded`` or ``server``."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of the dense vectors."""
+        ...
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """The sparse vectors that this collection has, of :data:`SLOTS`."""
+        ...
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, each whole; durable when this returns."""
         ...
 
     def set_sparse(self, vectors: Mapping[str, Mapping[str, Sparse]]) -> None:
-        """Replace single sparse vectors (id -> slot -> vector); points that are gone are skipped."""
+        """Replace single sparse vectors (id -> slot -> vector); skips points that are gone."""
         ...
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -100,11 +111,11 @@ class MemoryStore(Protocol):
     def search(
         self,
         vector: NDArray[np.float32],
-        sparse: Mapping[str, Sparse],
+        words_by_slot: Mapping[str, Sparse],
         where: Where,
         limit: int,
     ) -> dict[str, Scored]:
-        """One list a method: ``dense`` (exact cosine) and each slot of ``sparse`` that exists."""
+        """One list a method: ``dense`` (exact cosine) and each slot asked for that exists."""
         ...
 
     def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
@@ -116,7 +127,7 @@ class MemoryStore(Protocol):
         ...
 
     def scroll(
-        self, where: Where, limit: int, after: str | None = None
+        self, where: Where, limit: int, after: str | None = None, *, vectors: bool = False
     ) -> tuple[list[Point], str | None]:
         """Points by id, and the id to go on ``after`` (None at the end)."""
         ...

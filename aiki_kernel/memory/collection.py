@@ -1,0 +1,193 @@
+"""Collection: a store, its embedder and its history, always written together.
+
+Embedding happens outside the write lock and writes are short, so reading never waits for
+a bulk import or a re-embedding.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from aiki_kernel.config import Memory, Paths
+from aiki_kernel.errors import StoreError
+from aiki_kernel.memory.embedders import embedder as named_embedder
+from aiki_kernel.memory.history import Change, History
+from aiki_kernel.memory.lexical import Lexicon
+from aiki_kernel.memory.payload import from_payload, to_payload
+from aiki_kernel.memory.records import Record
+from aiki_kernel.memory.store import TURN, WINDOW, MemoryStore, Point, Where
+from aiki_kernel.memory.window import Windows, windows
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aiki_kernel.memory.embedders import Embedder
+
+
+class Collection:
+    """The open memory. ``touched`` collects ids written while a rebuild runs (else None)."""
+
+    def __init__(
+        self,
+        settings: Memory,
+        paths: Paths,
+        embedder: Embedder | None = None,
+        store: MemoryStore | None = None,
+    ) -> None:
+        self.settings = settings
+        self.paths = paths
+        self.embedder = embedder or named_embedder(settings.embedder)
+        self.lexicon = Lexicon(settings.languages)
+        self.write = threading.RLock()
+        self.rebuilding = threading.Lock()
+        self.touched: set[str] | None = None
+        self.mismatch = ""
+        self._closed = False
+        paths.memory.mkdir(parents=True, exist_ok=True)
+        self.store = store or self._open_store()
+        try:
+            self.log = History(paths.memory / "history.db")
+            self.look_again()
+        except BaseException:
+            self.store.close()
+            raise
+
+    def look_again(self) -> None:
+        """Compare the store with the embedder; ``mismatch`` is the line for the user, or empty."""
+        name, dimension = self.store.identity()
+        same = name == self.embedder.id or (name is None and not self.store.count(Where()))
+        if same and dimension == self.embedder.dimension:
+            self.mismatch = ""
+            return
+        self.mismatch = (
+            f"These memories were embedded by {name or 'an unknown embedder'} ({dimension} "
+            f"dimensions), not by {self.embedder.id} ({self.embedder.dimension}): run "
+            "`aiki memory reembed`"
+            + (f", or set memory.embedder to {name}." if name and name != "unknown" else ".")
+        )
+
+    def refuse_mismatch(self) -> None:
+        """Raise :class:`StoreError` when vectors of this embedder may not be used here."""
+        if self._closed:
+            raise StoreError("The memory is closed: open it again.")
+        if self.mismatch:
+            raise StoreError(self.mismatch)
+
+    def put(
+        self,
+        records: Sequence[Record],
+        *,
+        actor: str | None = None,
+        reason: str = "",
+        before: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write whole records: embed, index, log. ``before`` has the old texts of an update."""
+        self.refuse_mismatch()
+        if not records:
+            return
+        vectors = self.embedder.embed_documents([record.data for record in records])
+        with self.write:
+            self.refuse_mismatch()
+            texts = self.window_texts(records)
+            points = [
+                self.point(record, texts.own[record.id], vector)
+                for record, vector in zip(records, vectors, strict=True)
+            ]
+            self._touch(record.id for record in records)
+            self.store.upsert(points)
+            self.log.record(
+                Change(
+                    record.id,
+                    "UPDATE" if before and record.id in before else "ADD",
+                    old=before.get(record.id) if before else None,
+                    new=record.data,
+                    created_at=record.created_at,
+                    actor=actor or record.user_id,
+                    role=record.role,
+                    reason=reason,
+                )
+                for record in records
+            )
+            self._reindex(texts.neighbours)
+
+    def end(self, records: Sequence[Record], *, actor: str, reason: str) -> None:
+        """Remove records. Tombstones first: a replay must not bring back what was to go."""
+        if not records:
+            return
+        with self.write:
+            self.log.record(
+                Change(
+                    record.id,
+                    "DELETE",
+                    old=record.data,
+                    created_at=record.created_at,
+                    actor=actor,
+                    role=record.role,
+                    reason=reason,
+                )
+                for record in records
+            )
+            self._touch(record.id for record in records)
+            texts = self.window_texts((), records)
+            self.store.delete([record.id for record in records])
+            self._reindex(texts.neighbours)
+
+    def get(self, id: str) -> Record | None:
+        """One record, if it is there."""
+        found = self.store.get([id])
+        return from_payload(found[0].id, found[0].payload) if found else None
+
+    def records(self, where: Where) -> Iterator[Record]:
+        """Every record that matches, by id."""
+        after = None
+        while True:
+            points, after = self.store.scroll(where, 256, after)
+            for point in points:
+                yield from_payload(point.id, point.payload)
+            if after is None:
+                return
+
+    def point(self, record: Record, window: str, vector: NDArray[np.float32]) -> Point:
+        """The point of ``record``: its vector, its two sparse vectors, its payload."""
+        sparse = {
+            slot: self.lexicon.document(text)
+            for slot, text in ((WINDOW, window), (TURN, record.data))
+            if slot in self.store.slots
+        }
+        return Point(record.id, to_payload(record), vector, sparse)
+
+    def window_texts(self, changed: Sequence[Record], gone: Sequence[Record] = ()) -> Windows:
+        """The lexical texts of ``changed`` and of those around ``changed`` and ``gone``."""
+        span = self.settings.fusion
+        return windows(self.store, changed, gone=gone, before=span.before, after=span.after)
+
+    def close(self) -> None:
+        """Write everything out and let go of the store. May be called again."""
+        with self.write:
+            if not self._closed:
+                self._closed = True
+                self.log.close()
+                self.store.close()
+
+    def _open_store(self) -> MemoryStore:
+        if self.settings.url:
+            from aiki_kernel.memory.server import ServerStore
+
+            return ServerStore.connect(self.settings, self.embedder)
+        from aiki_kernel.memory.edge import EdgeStore
+
+        return EdgeStore(self.paths.memory, self.embedder.dimension, self.embedder.id)
+
+    def _reindex(self, texts: Mapping[str, str]) -> None:
+        if texts and WINDOW in self.store.slots:
+            self._touch(texts)
+            self.store.set_sparse(
+                {name: {WINDOW: self.lexicon.document(text)} for name, text in texts.items()}
+            )
+
+    def _touch(self, ids: Iterable[str]) -> None:
+        if self.touched is not None:
+            self.touched.update(ids)
