@@ -89,6 +89,12 @@ export function ago(iso, now = Date.now()) {
   return "just now";
 }
 
+export function named(summary) {
+  const [model, provider] = [words(summary.model), words(summary.provider)];
+  if (!model || !provider || model === provider || model.startsWith(`${provider}/`)) return model;
+  return `${provider}/${model}`;
+}
+
 export function origin(provenance) {
   for (const key of ["notebook", "source", "import"]) {
     const path = words(provenance[key]).trim();
@@ -201,7 +207,10 @@ function render({ model, el }) {
   }
 
   function paintTime(summary, live) {
-    const parts = segments(dict(summary.latency_s));
+    const latency = { ...dict(summary.latency_s) };
+    // Until the first token, what has passed of generation is the wait for it.
+    if (live && number(latency.first_token) === null) delete latency.generate;
+    const parts = segments(latency);
     if (live) {
       const seconds = (performance.now() - since) / 1000;
       const part = parts.find((p) => p.stage === stage);
@@ -234,7 +243,7 @@ function render({ model, el }) {
 
     const total = paintTime(summary, live);
     const head = [
-      words(summary.model),
+      named(summary),
       tokens(dict(summary.usage)),
       price(summary.cost),
       total,

@@ -109,7 +109,7 @@ class Facts:
         return cls(
             state=state,
             label=label,
-            model=clean(summary.get("model")),
+            model=_model(summary),
             tokens=_tokens(_mapping(summary.get("usage"))),
             cost=_cost(summary.get("cost")),
             total=duration(seconds) if segments else "",
@@ -161,6 +161,13 @@ def _state(summary: Summary) -> tuple[str, str]:
     if reason == "length":
         return "done", "cut at the token limit"
     return ("done", "") if reason else ("streaming", "")
+
+
+def _model(summary: Summary) -> str:
+    model, provider = clean(summary.get("model")), clean(summary.get("provider"))
+    if not model or not provider or model == provider or model.startswith(f"{provider}/"):
+        return model
+    return f"{provider}/{model}"
 
 
 def _segments(latency: Mapping[str, Any]) -> tuple[Segment, ...]:

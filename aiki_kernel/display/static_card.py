@@ -114,12 +114,12 @@ def _legend(segments: tuple[Segment, ...]) -> str:
     if not segments:
         return ""
     words = "".join(
-        '<span style="display:inline-block;margin-left:8px;white-space:nowrap">'
+        '<span style="display:inline-block;margin-left:7px;white-space:nowrap">'
         f'<span style="color:{COLOURS[s.stage]}">■</span> '
         f'<span style="{_DIM}">{s.label} {_text(s.time)}</span></span>'
         for s in segments
     )
-    return f'<div style="float:right;max-width:75%;text-align:right;font-size:11px">{words}</div>'
+    return f'<div style="float:right;max-width:80%;text-align:right;font-size:11px">{words}</div>'
 
 
 def _memories(facts: Facts) -> str:

@@ -168,6 +168,7 @@ FACTS = [
     ({"usage": {"input_tokens": 7, "output_tokens": 9, "estimated": True}}, ["~7 → ~9 tokens"]),
     ({"usage": {"input_tokens": 9, "output_tokens": 1, "cached_tokens": 8}}, ["(8 cached)"]),
     ({"usage": {"output_tokens": 3}}, ["? → 3 tokens"]),
+    ({"model": "gpt-5-mini", "provider": "openai"}, ["openai/gpt-5-mini"]),
     ({"cost": {"usd": None, "estimated": True}}, ["price unknown"]),
     ({"cost": {"usd": 0.0123, "estimated": False}}, ["$0.012"]),
     ({"cost": {"usd": 0.00031, "estimated": True}}, ["~$0.00031"]),
