@@ -150,18 +150,19 @@ class GGUF:
         An int is welcome where a float is asked for. Raises :class:`ModelError` when the key
         is missing without a default or has another type.
         """
-        value: Any = self.metadata.get(key, default)
+        value: Any = self.metadata.get(key)
+        if value is None and default is not None:
+            return default
+        if value is None:
+            raise ModelError(f"{self.path.name} lacks {key!r}: this model cannot be run here.")
         if kind is float and type(value) is int:
             value = float(value)
-        if value is None and default is None and key not in self.metadata:
-            raise ModelError(f"{self.path.name} lacks {key!r}: this model cannot be run here.")
-        if value is not default and type(value) is not kind:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise ModelError(
                 f"{self.path.name} has a {type(value).__name__} where {key!r} must be a "
                 f"{kind.__name__}: fetch the model again."
             )
-        found: T = value
-        return found
+        return value
 
     def raw(self, name: str) -> npt.NDArray[np.uint8]:
         """The stored bytes of a tensor, without a copy. Raises :class:`ModelError`."""
@@ -292,7 +293,7 @@ class GGUF:
         if kind == _ARRAY:
             values = []
             for _ in range(count):
-                value, position = self._array(position, depth)
+                value, position = self._array(position, depth + 1)
                 values.append(value)
             return values, position
         array = np.frombuffer(self._map, np.dtype(_SCALARS[kind][0]), count, position).copy()

@@ -241,7 +241,8 @@ class _Run:
 def log_softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Natural log of the softmax, in float64."""
     shifted = scores.astype(np.float64) - float(scores.max())
-    return shifted - np.log(np.exp(shifted).sum())
+    logs: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum())
+    return logs
 
 
 def _name_of(path: Path) -> str:

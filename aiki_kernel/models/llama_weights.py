@@ -1,0 +1,238 @@
+"""The weights of a Llama model, from its file into one stretch of float32 memory.
+
+Matrices that meet the same input are joined (query/key/value, gate/up), so that each is one BLAS
+call. All of them lie in one allocation: large enough for the system's huge pages, which halves
+the time to load and spares the processor's address cache while decoding.
+
+GGUF stores the query and key rows of this architecture interleaved, so that rotation pairs
+neighbours. They are put back into halves here, once: scores do not change when both sides are
+permuted alike, and halves are contiguous.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from aiki_kernel.errors import ModelError
+from aiki_kernel.models.engine import Floats
+from aiki_kernel.models.gguf import GGUF
+from aiki_kernel.models.quants import dequantize
+
+_LINE = 16  # floats of a cache line; every matrix begins on one
+_SPARE = 256 * 1024 * 1024  # bytes left for keys, values and the rest of the process
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a Llama model, as its file states them."""
+
+    layers: int
+    width: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head: int
+    rotary: int
+    vocabulary: int
+    context: int
+    epsilon: float
+    base: float
+
+    @classmethod
+    def of(cls, file: GGUF) -> Shape:
+        """Read and check. Raises :class:`ModelError` for what cannot be run here."""
+        name = file.path.name
+        kind = file.get("general.architecture", str)
+        if kind != "llama":
+            raise ModelError(
+                f"{name} has the architecture {kind!r}; this engine runs 'llama': choose another "
+                "file, or serve it elsewhere and add an endpoint to aiki.toml."
+            )
+        if file.get("llama.expert_count", int, 0):
+            raise ModelError(f"{name} is a mixture of experts: this engine runs dense models.")
+        scaling = file.get("llama.rope.scaling.type", str, "none")
+        if scaling not in ("none", "linear"):
+            raise ModelError(f"{name} scales its positions by {scaling!r}: choose another file.")
+        width = file.get("llama.embedding_length", int)
+        heads = file.get("llama.attention.head_count", int)
+        rows = file.tensor("token_embd.weight").shape
+        head = file.get("llama.attention.key_length", int, width // max(heads, 1))
+        shape = cls(
+            layers=file.get("llama.block_count", int),
+            width=width,
+            hidden=file.get("llama.feed_forward_length", int),
+            heads=heads,
+            kv_heads=file.get("llama.attention.head_count_kv", int, heads),
+            head=head,
+            rotary=file.get("llama.rope.dimension_count", int, head),
+            vocabulary=rows[0],
+            context=file.get("llama.context_length", int),
+            epsilon=file.get("llama.attention.layer_norm_rms_epsilon", float),
+            base=file.get("llama.rope.freq_base", float, 10000.0),
+        )
+        sizes = (shape.layers, width, shape.hidden, heads, shape.kv_heads, head, shape.context)
+        if (
+            min(sizes) < 1
+            or heads % shape.kv_heads
+            or shape.layers > len(file.tensors)
+            or rows != (shape.vocabulary, width)
+            or not 0 <= shape.rotary <= head
+            or shape.rotary % 2
+            or not 0 < shape.epsilon < 1
+            or not 1 < shape.base < 1e12
+            or file.get("llama.attention.value_length", int, head) != head
+        ):
+            raise ModelError(f"{name} states sizes that contradict each other: fetch it again.")
+        return shape
+
+
+@dataclass(frozen=True)
+class Layer:
+    attention_norm: Floats  # (width,)
+    qkv: Floats  # (heads*head + 2*kv_heads*head, width)
+    output: Floats  # (width, heads*head)
+    ffn_norm: Floats  # (width,)
+    gate_up: Floats  # (2*hidden, width)
+    down: Floats  # (width, hidden)
+
+
+@dataclass(frozen=True)
+class LlamaWeights:
+    """Everything that a forward pass reads."""
+
+    shape: Shape
+    embedding: Floats  # (vocabulary, width)
+    layers: tuple[Layer, ...]
+    final_norm: Floats  # (width,)
+    head: Floats  # (vocabulary, width); the embedding itself where the model ties them
+    frequencies: npt.NDArray[np.float64]  # (rotary/2,), radians a position
+
+    @classmethod
+    def read(cls, file: GGUF) -> LlamaWeights:
+        """Dequantise ``file``: 4 bytes a weight.
+
+        Raises :class:`ModelError` when a tensor is missing, has another shape or is not known,
+        and when the memory is not there.
+        """
+        shape = Shape.of(file)
+        arena = _Arena(file)
+        query, key = shape.heads * shape.head, shape.kv_heads * shape.head
+        order = _halves(shape)
+        embedding = arena.matrix(shape.width, ("token_embd.weight", shape.vocabulary))
+        layers = []
+        for number in range(shape.layers):
+            prefix = f"blk.{number}."
+            qkv = arena.matrix(
+                shape.width,
+                (prefix + "attn_q.weight", query),
+                (prefix + "attn_k.weight", key),
+                (prefix + "attn_v.weight", key),
+            )
+            rotated = qkv[: query + key].reshape(-1, shape.head, shape.width)
+            rotated[:] = rotated[:, order]
+            layers.append(
+                Layer(
+                    attention_norm=arena.vector(prefix + "attn_norm.weight", shape.width),
+                    qkv=qkv,
+                    output=arena.matrix(query, (prefix + "attn_output.weight", shape.width)),
+                    ffn_norm=arena.vector(prefix + "ffn_norm.weight", shape.width),
+                    gate_up=arena.matrix(
+                        shape.width,
+                        (prefix + "ffn_gate.weight", shape.hidden),
+                        (prefix + "ffn_up.weight", shape.hidden),
+                    ),
+                    down=arena.matrix(shape.hidden, (prefix + "ffn_down.weight", shape.width)),
+                )
+            )
+        final_norm = arena.vector("output_norm.weight", shape.width)
+        head = (
+            arena.matrix(shape.width, ("output.weight", shape.vocabulary))
+            if "output.weight" in file.tensors
+            else embedding
+        )
+        frequencies = _frequencies(file, shape, arena)
+        arena.refuse_unused()
+        return cls(shape, embedding, tuple(layers), final_norm, head, frequencies)
+
+
+class _Arena:
+    """Takes tensors out of a file into one allocation, and notices those nobody asked for."""
+
+    def __init__(self, file: GGUF) -> None:
+        self._file = file
+        self._unused = set(file.tensors)
+        sizes = [math.prod(tensor.shape) for tensor in file.tensors.values()]
+        floats = sum(-(-size // _LINE) * _LINE for size in sizes)
+        free = psutil.virtual_memory().available
+        if 4 * floats + _SPARE > free:
+            raise ModelError(
+                f"{file.path.name} needs {4 * floats / 1e9:.1f} GB of memory here and "
+                f"{free / 1e9:.1f} GB are free: choose a smaller model."
+            )
+        self._room = np.empty(floats, np.float32)
+        self._taken = 0
+
+    def matrix(self, columns: int, *parts: tuple[str, int]) -> Floats:
+        """Named tensors of ``rows`` each, joined below one another: float32 (rows, columns)."""
+        for name, rows in parts:
+            self._expect(name, (rows, columns))
+        out = self._take(sum(rows for _, rows in parts) * columns).reshape(-1, columns)
+        start = 0
+        for name, rows in parts:
+            tensor = self._file.tensor(name)
+            dequantize(self._file.raw(name), tensor.quant, out[start : start + rows])
+            start += rows
+        return out
+
+    def vector(self, name: str, length: int) -> Floats:
+        self._expect(name, (length,))
+        tensor = self._file.tensor(name)
+        return dequantize(self._file.raw(name), tensor.quant, self._take(length))
+
+    def refuse_unused(self) -> None:
+        """A tensor left over means a model that would be computed wrongly."""
+        left = sorted(self._unused)
+        if left:
+            raise ModelError(
+                f"{self._file.path.name} has tensors that this engine does not know "
+                f"({left[0]!r}, {len(left)} in all): choose another file."
+            )
+
+    def _expect(self, name: str, shape: tuple[int, ...]) -> None:
+        found = self._file.tensor(name).shape
+        if found != shape:
+            raise ModelError(
+                f"{self._file.path.name}: {name!r} is {found} and must be {shape}: fetch it again."
+            )
+        self._unused.discard(name)
+
+    def _take(self, floats: int) -> Floats:
+        taken = self._room[self._taken : self._taken + floats]
+        self._taken += -(-floats // _LINE) * _LINE
+        return taken
+
+
+def _halves(shape: Shape) -> npt.NDArray[np.int64]:
+    """Row order within a head that turns neighbouring pairs into two halves."""
+    pairs = np.arange(shape.rotary).reshape(-1, 2).T.reshape(-1)
+    return np.concatenate([pairs, np.arange(shape.rotary, shape.head)])
+
+
+def _frequencies(file: GGUF, shape: Shape, arena: _Arena) -> npt.NDArray[np.float64]:
+    """Rotation in radians a position, (rotary/2,); with the file's own corrections."""
+    inverse = shape.base ** (
+        -np.arange(0, shape.rotary, 2, dtype=np.float64) / max(shape.rotary, 1)
+    )
+    if "rope_freqs.weight" in file.tensors:
+        factors = arena.vector("rope_freqs.weight", shape.rotary // 2)
+        inverse = inverse / factors
+    if file.get("llama.rope.scaling.type", str, "none") == "linear":
+        inverse = inverse / file.get("llama.rope.scaling.factor", float, 1.0)
+    if not np.isfinite(inverse).all():
+        raise ModelError(f"{file.path.name} has unusable position factors: fetch it again.")
+    return inverse
