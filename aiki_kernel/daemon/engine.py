@@ -132,7 +132,7 @@ class Engine:
         """
         from aiki_kernel.models.tokens import estimate
 
-        vectors = self.memory.embedder.embed_documents(texts)
+        vectors = self.memory.collection.embedder.embed_documents(texts)
         return [row.tolist() for row in vectors], sum(estimate(text) for text in texts)
 
     def replay(self) -> Replayed:

@@ -80,7 +80,8 @@ def take(
     if isinstance(value, bool) and bool not in kinds:
         raise BadRequestError(f"Field {name!r} must not be true or false.", param=name)
     if not isinstance(value, kinds):
-        names = " or ".join(_NAMES.get(k, k.__name__) for k in kinds)
+        named = kinds[-1:] if float in kinds else kinds
+        names = " or ".join(_NAMES.get(k, k.__name__) for k in named)
         raise BadRequestError(f"Field {name!r} must be {names}.", param=name)
     return value
 
