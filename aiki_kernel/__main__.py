@@ -1,4 +1,4 @@
-"""``python -m aiki_kernel -f FILE`` starts the kernel; ``python -m aiki_kernel install`` registers it."""
+"""``python -m aiki_kernel -f FILE`` starts the kernel; ``... install`` registers it."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Extension:
 
 
 async def _beat() -> None:
-    while True:  # only the waking counts, there is nothing to wait for
+    while True:  # noqa: ASYNC110 - the waking is all it is for
         await asyncio.sleep(_HEARTBEAT_S)
 
 

@@ -34,13 +34,8 @@ from ipykernel.ipkernel import IPythonKernel
 _ONCE_S = 0.2
 """Two interrupts within this time are one: a console's Ctrl-C comes as signal and message."""
 
-# Frames below which a KeyboardInterrupt is caught and answered.
-_USER_CODE = {
-    ("IPython.core.interactiveshell", "run_code"),
-    ("IPython.core.interactiveshell", "_run_cell"),
-    ("ipykernel.comm.manager", "comm_msg"),
-    ("comm.base_comm", "comm_msg"),
-}
+_SHELL = "IPython.core.interactiveshell"
+_COMMS = {("ipykernel.comm.manager", "comm_msg"), ("comm.base_comm", "comm_msg")}
 
 
 class Cells:
@@ -96,6 +91,7 @@ class InterruptibleKernel(IPythonKernel):
         self._main_cell: asyncio.Future[Any] | None = None
         self._handling = False
         self._early = False
+        self._raised_at = 0.0
 
     def start(self) -> None:
         super().start()
@@ -143,16 +139,16 @@ class InterruptibleKernel(IPythonKernel):
     # -- the one handler --------------------------------------------------------------------
 
     def _on_sigint(self, _signal: int, frame: FrameType | None) -> None:
-        __tracebackhide__ = True  # IPython leaves this frame out of the cell's traceback
         cell = self._main_cell
         self.cells.stop_all(but=cell)
-        if cell is not None:
-            if _in_user_code(frame) and not self.is_answering(cell):
-                raise KeyboardInterrupt
+        if cell is not None and (self.is_answering(cell) or not _in_user_code(frame)):
             self.cells.stop(cell)
-        elif self._handling:
-            if _in_user_code(frame):
+        elif self._handling and _in_user_code(frame):
+            now = time.monotonic()
+            if now - self._raised_at >= _ONCE_S:
+                self._raised_at = now
                 raise KeyboardInterrupt
+        elif self._handling:
             self._early = True
 
     def is_answering(self, cell: asyncio.Future[Any]) -> bool:
@@ -161,8 +157,15 @@ class InterruptibleKernel(IPythonKernel):
 
 
 def _in_user_code(frame: FrameType | None) -> bool:
+    """Whether a KeyboardInterrupt raised at ``frame`` will be caught and answered: in a cell's
+    own code below IPython's ``run_code``, or in a widget's callback."""
+    cell = False
     while frame is not None:
-        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in _USER_CODE:
+        where = (frame.f_globals.get("__name__"), frame.f_code.co_name)
+        if where in _COMMS or (cell and where == (_SHELL, "run_code")):
             return True
+        if where == (_SHELL, "showtraceback"):
+            return False  # the cell has failed already and is being reported
+        cell = cell or where[0] == "__main__"
         frame = frame.f_back
     return False

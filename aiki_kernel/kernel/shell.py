@@ -40,6 +40,8 @@ class AikiShell(ZMQInteractiveShell):
         if self._was_stopped(value):
             error = Interrupted(_place(stack))
             exc_tuple = (Interrupted, error, stack)
+        elif isinstance(value, KeyboardInterrupt):
+            _cut_handler(stack)
         super().showtraceback(exc_tuple, *args, **kwargs)
 
     def _was_stopped(self, error: BaseException | None) -> bool:
@@ -47,6 +49,14 @@ class AikiShell(ZMQInteractiveShell):
             return False
         task = asyncio.current_task()
         return task is not None and self.kernel.cells.was_stopped(task)
+
+
+def _cut_handler(stack: TracebackType | None) -> None:
+    """Take the kernel's own signal handler off the end of a stack."""
+    while stack is not None and stack.tb_next is not None:
+        if stack.tb_next.tb_frame.f_globals.get("__name__") == "aiki_kernel.kernel.interrupts":
+            stack.tb_next = None
+        stack = stack.tb_next
 
 
 def _place(stack: TracebackType | None) -> str:
