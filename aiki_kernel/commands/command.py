@@ -47,7 +47,8 @@ class Context:
     """Where a command is called from, and the parts that it may ask for.
 
     Settings, paths and ``Aiki`` come to be when they are first asked for, so that help and
-    completion cost nothing. ``width`` is in columns; ``color`` allows ANSI codes in texts.
+    completion cost nothing. ``width`` is in columns; ``color`` allows ANSI codes in texts;
+    ``as_json`` says that only one JSON document may be printed.
     """
 
     face: Face
@@ -56,6 +57,7 @@ class Context:
     report: Report | None = None
     width: int = 100
     color: bool = False
+    as_json: bool = False
     _aiki: Aiki | None = field(default=None, repr=False)
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +11,13 @@ from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.confirm import confirmed
 from aiki_kernel.commands.progress import Step, progress
 from aiki_kernel.commands.registry import command
+from aiki_kernel.commands.tables import plain
 from aiki_kernel.errors import UsageError
 
 if TYPE_CHECKING:
-    from aiki_kernel.memory.records import Scope
+    from aiki_kernel.memory.records import ImportReport, Scope
+
+_SHOWN = 10
 
 User = Annotated[str, Arg("whose memories (default: memory.user_id)")]
 
@@ -36,11 +38,20 @@ def import_(
         source = str(path)
     with progress(context, "Importing") as step:
         report = context.aiki.run(_import(context, source, _scope(context, user), step))
-    data = _plain(report)
-    return Result(data, _told("Imported", data))
+    failed = [{"source": where, "reason": why} for where, why in report.failed]
+    data = {"added": report.added, "skipped": report.skipped, "failed": failed}
+    lines = [f"Imported {report.added}; {report.skipped} were there already."]
+    if failed:
+        lines += [f"{len(failed)} could not be read:"]
+        lines += [f"  {one['source']}: {one['reason']}" for one in failed[:_SHOWN]]
+    if len(failed) > _SHOWN:
+        lines.append("  ... (--json names them all)")
+    # Nothing taken in while something was refused is a failure; a few bad lines are not.
+    status = 1 if failed and not report.added and not report.skipped else 0
+    return Result(data, plain("\n".join(lines)), status=status)
 
 
-async def _import(context: Context, source: str, scope: Scope, step: Step) -> Any:
+async def _import(context: Context, source: str, scope: Scope, step: Step) -> ImportReport:
     return await context.aiki.connection.admin.import_(source, scope, progress=step)
 
 
@@ -83,7 +94,7 @@ def reembed(context: Context) -> Result:
     with progress(context, "Embedding") as step:
         done = context.aiki.run(_reembed(context, step))
     name = context.settings.memory.embedder
-    return Result({"embedder": name, "result": _plain(done)}, f"All memories now use {name}.")
+    return Result({"embedder": name, "memories": done}, f"{done} memories now use {name}.")
 
 
 async def _reembed(context: Context, step: Step) -> Any:
@@ -119,8 +130,9 @@ def restore(
     if not confirmed(context, f"Replace all memories of {context.paths.home} by {place}?", yes):
         text = f"This would replace all memories by {place}; say --yes to do it."
         return Result({"restored": None, "would_restore": str(place)}, text)
-    context.aiki.run(_restore(context, place))
-    return Result({"restored": str(place)}, f"Restored {place}.")
+    count = context.aiki.run(_restore(context, place))
+    data = {"restored": str(place), "memories": count}
+    return Result(data, f"Restored {count} memories from {place}.")
 
 
 async def _restore(context: Context, source: Path) -> Any:
@@ -131,17 +143,3 @@ def _scope(context: Context, user: str) -> Scope:
     from aiki_kernel.memory.records import Scope
 
     return Scope(user or context.settings.memory.user_id)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value
-
-
-def _told(verb: str, data: Any) -> str:
-    """``Imported: added 3, skipped 1.`` from whatever a report counts."""
-    if not isinstance(data, dict):
-        return f"{verb}."
-    counts = [f"{name.replace('_', ' ')} {value}" for name, value in data.items() if value]
-    return f"{verb}: {', '.join(counts) or 'nothing'}."

@@ -50,10 +50,14 @@ def model(
     """
     if name:
         return use(context, name)
+    from aiki_kernel.models.catalogue import resolve
+
     current, source = _current(context)
-    ref = _resolved(context, current)
+    ref = resolve(context.settings, current)
     data = {**_facts(context, ref), "chosen_by": source}
-    return Result(data, f"{ref.name} ({source}); {_price_text(data)}.{_key_note(ref)}")
+    missing = f" Not on this machine yet: {data['state']}." if data["state"][0] == "`" else ""
+    text = f"{ref.name} ({source}); {_price_text(data)}.{missing}{_key_note(ref)}"
+    return Result(data, text)
 
 
 @command("model use")

@@ -125,6 +125,7 @@ def run(words: Sequence[str], context: Context) -> Result:
     except HelpWanted as help_:
         asked = any(word in ("-h", "--help") for word in words) or context.face == "magic"
         return Result({"help": str(help_)}, str(help_), status=0 if asked else 2)
+    context.as_json = as_json
     result = found.function(context, **values)
     return as_document(result) if as_json else result
 
