@@ -6,8 +6,8 @@ mode        what is published
 ``live``    one display for the answer, updated while it grows; below it the live
             card with Stop. At the end the last text, and the card as plain HTML
             under the same display id.
-``final``   nothing until the end; then the answer as one display, then the card
-            as another (HTML and text). papermill's log shows both, in that order.
+``final``   nothing until the end; then the answer as the one display, and the card
+            as lines of text on stdout, so that a batch log shows both in that order.
 ``stdout``  the text as it comes, on stdout; at the end the card, which then
             carries the metadata.
 ==========  ====================================================================
@@ -124,7 +124,7 @@ class FinalView:
         if not reply.text and reply.finish_reason == "error":
             return  # the error itself is all there is to say
         self._publisher.publish(bundle(reply), _metadata(reply))
-        self._publisher.publish(_card(reply.metadata))
+        sys.stdout.write(_card(reply.metadata)["text/plain"] + "\n")
 
 
 class StdoutView:

@@ -33,7 +33,7 @@ _PYTHON_WORDS = re.compile(r"%%python[ \t]+\S")
 _AIKI = re.compile(r"%%aiki(?:[ \t]+(?P<options>.*))?$")
 _CELL_MAGIC = re.compile(r"%%[A-Za-z_][\w.]*")
 _LINE_MAGIC = re.compile(r"%[A-Za-z_][\w.]*")
-_HELP = re.compile(r"\?{1,2}[ \t]*[\w.%*]+[ \t]*$")
+_HELP = re.compile(r"\?{1,2}[\w.%*]+[ \t]*$")
 _PARAMETERS = re.compile(r"#[ \t]*Parameters[ \t]*$")
 _DESCRIPTION = re.compile(r"papermill_description=\S*")
 

@@ -20,6 +20,7 @@ property of an unknown class may do anything). Functions, classes and modules ar
 from __future__ import annotations
 
 import ast
+import collections
 import functools
 import inspect
 import re
@@ -46,6 +47,7 @@ _INLINE_MATH = re.compile(r"(?<![\\$\w])\$(?=[^\s$])[^$\n]*?(?<=[^\s\\$])\$(?![\
 
 _PLAIN = {"numpy", "pandas", "polars", "pathlib", "datetime", "decimal", "fractions", "collections"}
 _NO_DATA = (types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_TUPLE_FIELD = type(collections.namedtuple("_", "field").field)  # type: ignore[attr-defined]
 _MISSING = object()
 LIMIT = 20_000
 """Characters of one value that enter a message."""
@@ -194,7 +196,7 @@ def _attribute(value: Any, name: str) -> Any:
         held = inspect.getattr_static(value, name)
     except AttributeError:
         return _MISSING
-    if isinstance(held, types.MemberDescriptorType | types.GetSetDescriptorType):
+    if isinstance(held, types.MemberDescriptorType | types.GetSetDescriptorType | _TUPLE_FIELD):
         return _ask(held, value)
     if isinstance(held, property | functools.cached_property) or hasattr(held, "__get__"):
         return _ask(held, value) if _is_plain(type(value)) and not callable(held) else _MISSING

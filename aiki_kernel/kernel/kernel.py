@@ -166,8 +166,6 @@ class AikiKernel(InterruptibleKernel):
     def do_is_complete(self, code: str) -> Any:
         """Prose is complete as it stands, but for a code fence that is still open."""
         cell = classify(code)
-        if cell.kind == "python" and cell.header:
-            return super().do_is_complete(cell.body)
         if cell.kind != "message" or cell.problem:
             return super().do_is_complete(code)
         fences = sum(line.lstrip().startswith("```") for line in cell.body.splitlines())

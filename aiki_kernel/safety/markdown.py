@@ -24,7 +24,7 @@ import html
 import re
 
 _FENCE = re.compile(r"^(?P<indent> {0,3})(?P<mark>`{3,}(?=[^`]*$)|~{3,})(?P<info>.*)$")
-_DOUBTFUL = re.compile(r"^[ \t]*(?:(?:[-*+]|\d+[.)]|>)[ \t]*)*(?:`{3,}|~{3,})")
+_DOUBTFUL = re.compile(r"^[ \t]*(?:(?:[-*+]|\d+[.)]|>)[ \t]*)*(?:`{3,}(?=[^`]*$)|~{3,})")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _BANG = re.compile(r"!+\[")
 _PIECE = re.compile(
@@ -33,7 +33,7 @@ _PIECE = re.compile(
     r"|(?P<link><(?:https?://|mailto:)[^\s<>`\"']*>)",
     re.IGNORECASE,
 )
-_TARGET = re.compile(r"(\]\(\s*<?|\]:\s*<?)([^\s)>]+)")
+_TARGET = re.compile(r"(\]\(\s*<?|\]:\s*<?)(?=([^\s)>]+))")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:")
 _ALLOWED = ("http:", "https:", "mailto:", "ftp:")
 _GAP = "\u200b"  # zero width: parts "<" from the letter that would make it a tag
@@ -42,14 +42,21 @@ _GAP = "\u200b"  # zero width: parts "<" from the letter that would make it a ta
 def harmless(text: str) -> str:
     """``text`` (Markdown of a model) with HTML escaped and images turned into links."""
     out: list[str] = []
+    loose: list[str] = []  # made harmless, but for the addresses of links, which span lines
     prose: list[str] = []
     fence: re.Match[str] | None = None
     sure, coded = True, False
 
-    def flush() -> None:
+    def settle() -> None:
         if prose:
-            out.append(_prose("\n".join(prose)))
+            loose.append(_prose("\n".join(prose)))
             prose.clear()
+
+    def flush() -> None:
+        settle()
+        if loose:
+            out.append(_TARGET.sub(_safe_target, "\n".join(loose)))
+            loose.clear()
 
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
         if fence is not None:
@@ -59,22 +66,22 @@ def harmless(text: str) -> str:
             elif line.strip() and _indent(line) < len(fence["indent"]):
                 # In a list the fence ends here, at the top level it does not.
                 fence, sure, coded = None, False, True
-                prose.append(line)
+                loose.append(_broken(line))
             else:
                 out.append(line)
             continue
         match = _FENCE.match(line) if sure else None
+        doubtful = bool(_DOUBTFUL.match(line))
         if match:
             flush()
             fence = match
             out.append(_TAG.sub("<" + _GAP, line))
-        elif not sure or _DOUBTFUL.match(line):
-            flush()
-            coded = coded != bool(_DOUBTFUL.match(line))
-            sure = False
-            out.append(_broken(line) if coded or _DOUBTFUL.match(line) else _prose(line))
-        else:
+        elif sure and not doubtful:
             prose.append(line)
+        else:
+            settle()
+            sure, coded = False, coded != doubtful
+            loose.append(_broken(line) if coded or doubtful else _prose(line))
     flush()
     if fence is not None:
         out.append(fence["indent"] + fence["mark"])
@@ -108,8 +115,7 @@ def _prose(text: str) -> str:
             out.append(match[0])
         position = match.end()
     out.append(_escaped(text[position:]))
-    # An address may span what was cut apart above.
-    return _TARGET.sub(_safe_target, _BANG.sub("[image: ", "".join(out)))
+    return _BANG.sub("[image: ", "".join(out))
 
 
 def _escaped(text: str) -> str:
@@ -127,6 +133,4 @@ def _broken(text: str) -> str:
 def _safe_target(match: re.Match[str]) -> str:
     address = re.sub(r"[\x00-\x20\u200b]|\\", "", html.unescape(match[2])).lower()
     scheme = _SCHEME.match(address)
-    if scheme and scheme[0] not in _ALLOWED:
-        return f"{match[1]}unsafe:{match[2]}"
-    return match[0]
+    return f"{match[1]}unsafe:" if scheme and scheme[0] not in _ALLOWED else match[1]
