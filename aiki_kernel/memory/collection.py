@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiki_kernel.config import Memory, Paths
@@ -134,6 +135,7 @@ class Collection:
             texts = self.window_texts((), records)
             self.store.delete([record.id for record in records])
             self._reindex(texts.neighbours)
+            self._scrub(records, texts.neighbours)
 
     def get(self, id: str) -> Record | None:
         """One record, if it is there."""
@@ -180,6 +182,18 @@ class Collection:
         from aiki_kernel.memory.edge import EdgeStore
 
         return EdgeStore(self.paths.memory, self.embedder.dimension, self.embedder.id)
+
+    def _scrub(self, gone: Sequence[Record], neighbours: Iterable[str]) -> None:
+        """Take copies of what is ``gone`` out of the messages around it."""
+        points = self.store.get(list(neighbours))
+        around = [from_payload(point.id, point.payload) for point in points]
+        holding = [
+            replace(record, previous="")
+            for record in around
+            if record.previous and any(one.data in record.previous for one in gone)
+        ]
+        if holding and not self.mismatch:
+            self.put(holding)
 
     def _reindex(self, texts: Mapping[str, str]) -> None:
         if texts and WINDOW in self.store.slots:

@@ -142,7 +142,7 @@ class ServerStore:
         for slot, words in words_by_slot.items():
             if words and slot in self.slots:
                 requests[slot] = models.QueryRequest(
-                    query=sparse(words), using=slot, limit=limit, filter=condition
+                    query=sparse(words), using=slot, limit=limit, filter=matching
                 )
         with self._asking():
             answers = self._client.query_batch_points(self.collection, list(requests.values()))

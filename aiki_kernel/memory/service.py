@@ -99,7 +99,7 @@ class MemoryService:
         the new ones are durable.
         """
         self.collection.refuse_mismatch()
-        drafts = sides(turn)
+        drafts = sides(self._without_known_past(turn))
         ids = [str(draft.id) for draft in drafts]
         stored = {point.id for point in self.collection.store.get(ids)}
         ended = self.collection.log.ended(ids)
@@ -280,6 +280,15 @@ class MemoryService:
                 if len(hits) == limit:
                     return hits
         return hits
+
+    def _without_known_past(self, turn: Turn) -> Turn:
+        """A copy of the turn before is kept only where the store does not have that turn."""
+        if not turn.previous or moment(turn.created_at) is None:
+            return turn
+        where = Where(
+            user_id=turn.user_id, run_id=turn.session_id, kind="message", until=turn.created_at
+        )
+        return replace(turn, previous="") if self.collection.store.count(where) else turn
 
     def _supersede(self, turn_id: str, by: Turn) -> None:
         """End the memories of a turn, and keep it out if it still waits in a spool."""

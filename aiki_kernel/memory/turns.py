@@ -51,7 +51,7 @@ def sides(turn: Turn) -> list[Draft]:
             answered.isoformat(timespec="microseconds"),
             shared,
             "model",
-            turn.question,
+            "",
         ),
     )
     return [
