@@ -233,6 +233,8 @@ def _draft(
         metadata=extra,
         provenance=_plain(provenance)
         if isinstance(provenance, dict)
+        else {}
+        if "hash" in node and "data" in node  # a memory of our own export: nothing is added
         else {"imported_from": origin},
         created_at=created,
         updated_at=_iso(node.get("updated_at")),

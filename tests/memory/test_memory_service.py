@@ -308,6 +308,7 @@ def test_snapshot_and_restore_bring_everything_back(memory: MemoryService, tmp_p
     assert memory.recall("subject1", KARI, 1).hits[0].id == ids[0]
 
 
+@pytest.mark.parametrize("kind", ["embedded"])  # Qdrant in memory is for one thread at a time
 def test_many_threads_write_and_read_at_once(memory: MemoryService) -> None:
     failures: list[BaseException] = []
 
