@@ -173,14 +173,16 @@ def _attend(query: Floats, keys: Floats, values: Floats, mask: Floats | None) ->
     count, heads, head = query.shape
     groups = heads // len(keys)
     grouped = query.reshape(count, len(keys), groups, head).transpose(1, 2, 0, 3)
-    scores = grouped.reshape(len(keys), groups * count, head) @ keys.transpose(0, 2, 1)
-    scores *= np.float32(head**-0.5)
+    scale = np.float32(head**-0.5)
+    scores: Floats = grouped.reshape(len(keys), groups * count, head) @ keys.transpose(0, 2, 1)
+    scores *= scale
     if mask is not None:
         scores.reshape(len(keys), groups, count, -1)[..., -count:] += mask
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=-1, keepdims=True)
-    seen = (scores @ values).reshape(len(keys), groups, count, head)
+    mixed: Floats = scores @ values
+    seen = mixed.reshape(len(keys), groups, count, head)
     return seen.transpose(2, 0, 1, 3).reshape(count, heads * head)
 
 
