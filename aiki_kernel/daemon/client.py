@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Sequence
@@ -129,6 +130,10 @@ class MemoryClient:
             answer = await self.door.call("POST", "/memory/remember", body, timeout_s=REMEMBER_S)
         except AikiError as error:
             cause = str(error)
+        except asyncio.CancelledError:
+            # The process is ending: what is not known to be stored must at least be on disk.
+            self.spool.put(turn)
+            raise
         else:
             return Stored(tuple(answer["ids"]), answer["spooled"], answer["note"])
         # The daemon may have stored it all the same: it will know the turn by its id.

@@ -235,4 +235,5 @@ class LiveView:
 def _close(card: Any) -> None:
     # The front end may have closed it first, or the channel may be gone at exit.
     with contextlib.suppress(Exception):
+        card.layout.close()
         card.close()

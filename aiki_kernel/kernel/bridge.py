@@ -105,15 +105,27 @@ class Bridge:
             stream.cancel()
 
     def stop(self, seconds: float) -> None:
-        """End answers, let writes finish for at most ``seconds``, close everything."""
+        """End answers, let writes finish within ``seconds``, close everything.
+
+        A turn that cannot be stored in time is cancelled, and its memory client spools it.
+        """
         for stream in list(self._streams):
             stream.cancel()
-        aiki = self._aiki
-        if aiki is None:
+        if self._aiki is None or self._loop is None:
             return
-        closing = threading.Thread(target=aiki.close, name="aiki-close", daemon=True)
-        closing.start()
-        closing.join(seconds)
+        ending = asyncio.run_coroutine_threadsafe(_finish(self._aiki, seconds), self._loop)
+        with contextlib.suppress(TimeoutError):
+            ending.result(seconds + 0.3)
+
+
+async def _finish(aiki: Aiki, seconds: float) -> None:
+    closing = asyncio.create_task(aiki.aclose())
+    await asyncio.wait([closing], timeout=seconds * 0.6)
+    if not closing.done():
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=seconds * 0.4)
 
 
 async def _own_loop() -> asyncio.AbstractEventLoop:
