@@ -40,6 +40,11 @@ class DaemonDoor(Door):
     async def close_engine(self) -> None:
         """The daemon is everybody's: it stays."""
 
+    def cut_off(self) -> None:
+        """The daemon was killed, perhaps: its socket takes connections a little longer than
+        it lives, so the next request first asks who is there."""
+        self._ready = False
+
     async def ready(self, *, again: bool = False) -> None:
         """Return when a daemon of our version answers. Raises :class:`AikiError`.
 

@@ -46,6 +46,10 @@ class Door(ABC):
     async def close_engine(self) -> None:
         """Let go of what stands behind the door, if it is ours."""
 
+    @abstractmethod
+    def cut_off(self) -> None:
+        """An exchange was cut in the middle: make sure of the engine before the next one."""
+
     def local_client(self) -> httpx2.AsyncClient:
         """The client for ``/v1`` on this loop. Whoever closes it gets a new one next time."""
         return self._client("models")
@@ -53,7 +57,7 @@ class Door(ABC):
     async def call(
         self, method: str, path: str, body: Any = None, *, timeout_s: float = CALL_S
     ) -> Any:
-        """One exchange. Every call of ours may be repeated, so a cut line is tried once more.
+        """One exchange. Every call of ours may be repeated, so a cut line is tried again, twice.
 
         Raises the :class:`AikiError` that the engine raised, or :class:`DaemonError`.
         """
@@ -111,7 +115,7 @@ class Door(ABC):
 
     async def _exchange(self, method: str, path: str, body: Any) -> httpx2.Response:
         client = self._client("calls")
-        for attempt in (1, 2):
+        for attempt in (1, 2, 3):
             try:
                 if body is None:
                     return await client.request(method, path, timeout=_PATIENT)
@@ -119,8 +123,9 @@ class Door(ABC):
                     method, path, content=encode(body), headers=_JSON, timeout=_PATIENT
                 )
             except httpx2.TransportError as error:
-                if attempt == 2 or isinstance(error.__cause__, AikiError):
+                if attempt == 3 or isinstance(error.__cause__, AikiError):
                     raise _away(error) from error
+                self.cut_off()
         raise AssertionError("unreachable")
 
     def _client(self, use: str) -> httpx2.AsyncClient:

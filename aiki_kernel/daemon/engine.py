@@ -33,6 +33,8 @@ API = 1
 
 _TICK_S = 1.0
 _REOPEN_AFTER_S = 2.0
+_BROKEN_FOR_S = 28.0
+"""A failure that nobody foresaw is tried again (and logged whole) only every half minute."""
 
 
 class Engine:
@@ -99,6 +101,14 @@ class Engine:
                 )
                 self._refusal = (time.monotonic(), refusal)
                 raise refusal from error
+            except Exception as error:
+                logger.exception("memory does not open")
+                broken = StoreError(
+                    f"The memory in {self.paths.memory} does not open ({_one_line(error)}): "
+                    "see the daemon's log."
+                )
+                self._refusal = (time.monotonic() + _BROKEN_FOR_S, broken)
+                raise broken from error
             self._refusal = None
             self.spool.hurry()
             return self._memory

@@ -51,6 +51,9 @@ class InProcessDoor(Door):
         if engine is not None:
             await in_own_thread(engine.close)
 
+    def cut_off(self) -> None:
+        """The engine is in this process: it is there as long as we are."""
+
     async def _enter(self, scope: Scope, receive: Any, send: Any) -> None:
         await self._open()[1](scope, receive, send)
 

@@ -38,7 +38,7 @@ def serve(settings: Settings, paths: Paths, *, lock: Lock | None = None) -> None
     Raises :class:`DaemonError` when a daemon runs already, :class:`ConfigError` for a
     door that cannot be opened.
     """
-    lock = lock or Lock.take(paths.lock)
+    lock = lock or _patiently(paths)
     if lock is None:
         raise DaemonError(
             f"A memory daemon runs already (process {holder(paths.lock).get('pid')}): "
@@ -57,6 +57,16 @@ def serve(settings: Settings, paths: Paths, *, lock: Lock | None = None) -> None
                 paths.socket.unlink()
     finally:
         lock.close()
+
+
+def _patiently(paths: Paths) -> Lock | None:
+    """The lock; a client that only looks whether it is free holds it for a moment."""
+    for _ in range(10):
+        lock = Lock.take(paths.lock)
+        if lock is not None:
+            return lock
+        time.sleep(0.05)
+    return None
 
 
 def main(words: list[str]) -> int:
