@@ -84,7 +84,7 @@ def may_retry(error: BaseException) -> bool:
     if isinstance(error, StageTimeoutError | AikiError):
         return False
     for one in causes(error):
-        if isinstance(one, AikiError | ssl.SSLError):
+        if isinstance(one, AikiError | ssl.SSLError) or _is_bad_address(one):
             return False
         if isinstance(one, socket.gaierror) and one.errno != socket.EAI_AGAIN:
             return False
@@ -235,8 +235,19 @@ def _is_transport(error: BaseException) -> bool:
 def _is_connect(error: BaseException) -> bool:
     import httpx2
 
-    kinds = httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout
+    kinds = (
+        httpx2.ConnectError
+        | httpx2.ConnectTimeout
+        | httpx2.PoolTimeout
+        | httpx2.UnsupportedProtocol
+    )
     return any(isinstance(one, kinds) for one in causes(error))
+
+
+def _is_bad_address(error: BaseException) -> bool:
+    import httpx2
+
+    return isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | UnicodeError)
 
 
 def _transport_line(
@@ -267,9 +278,7 @@ def _transport_line(
                 f"{ref.endpoint} at {place} has no trusted certificate (TLS: {_short(reason)}): "
                 f"check its base_url and this machine's clock and certificates, {_AGAIN}."
             )
-    if isinstance(error, UnicodeError | httpx2.InvalidURL | httpx2.UnsupportedProtocol) or any(
-        isinstance(one, httpx2.UnsupportedProtocol) for one in chain
-    ):
+    if any(_is_bad_address(one) for one in chain):
         return f"The base_url {ref.base_url!r} of {ref.endpoint} is not an http(s) address."
     if any(isinstance(one, ConnectionRefusedError) for one in chain):
         return f"Nothing listens at {place} for {ref.endpoint}{tries}: start it, {_AGAIN}."
