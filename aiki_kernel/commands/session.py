@@ -72,7 +72,7 @@ def list_(
                 when(row["began"]),
                 when(row["last"]),
                 row["calls"],
-                usd(row["cost_usd"]),
+                _cost(row),
                 ", ".join(row["models"]),
             )
             for row in rows
@@ -163,6 +163,9 @@ def _shown(context: Context, id: str, exchanges: list[Any]) -> Result:
 
 
 def _cost(totals: dict[str, Any]) -> str:
-    known = usd(totals["cost_usd"])
+    """What is known, and how many answers that leaves out."""
     unknown = totals["unpriced"]
-    return f"{known} and {unknown} of unknown price" if unknown else known
+    if unknown and unknown == totals["calls"]:
+        return "cost unknown"
+    known = usd(totals["cost_usd"])
+    return f"{known} + {unknown} unknown" if unknown else known
