@@ -25,6 +25,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from aiki_kernel.mind.reply import Reply
@@ -84,6 +85,8 @@ class View(Protocol):
 
     def end(self, reply: Reply) -> None: ...
 
+    def mark_stale(self, delay: float) -> None: ...
+
 
 def bundle(reply: Reply) -> dict[str, Any]:
     """The answer for every front end; a cut one says so at its end."""
@@ -126,6 +129,9 @@ class FinalView:
         self._publisher.publish(bundle(reply), _metadata(reply))
         sys.stdout.write(_card(reply.metadata)["text/plain"] + "\n")
 
+    def mark_stale(self, delay: float) -> None:
+        """What was printed once cannot be changed."""
+
 
 class StdoutView:
     """The text as it comes, for consoles; ipykernel gathers it into a few messages a second."""
@@ -147,6 +153,9 @@ class StdoutView:
         elif reply.finish_reason == "error":
             return
         self._publisher.publish(_card(reply.metadata), _metadata(reply))
+
+    def mark_stale(self, delay: float) -> None:
+        """What was printed once cannot be changed."""
 
 
 class LiveView:
@@ -185,7 +194,7 @@ class LiveView:
         self._flush()
 
     def end(self, reply: Reply) -> None:
-        self._ended = True
+        self._ended, self._reply = True, reply
         if self._timer is not None:
             self._timer.cancel()
         self._publish(self._answer_id, bundle(reply), _metadata(reply), update=True)
@@ -195,6 +204,15 @@ class LiveView:
         if card is not None:
             # Not now: closing is two more messages in a second that is full already.
             self._loop.call_later(_CLOSE_S, _close, card)
+
+    def mark_stale(self, delay: float) -> None:
+        """Say on the card, ``delay`` seconds from now, that an earlier cell has changed."""
+        if not self._reply.metadata.get("stale"):
+            self._reply = replace(self._reply, metadata={**self._reply.metadata, "stale": True})
+            card = _card(self._reply.metadata)
+            self._loop.call_later(
+                delay, lambda: self._publish(self._card_id, card, {}, update=True)
+            )
 
     def _flush(self) -> None:
         """Send what is new if the pace allows it, else come back when it does."""

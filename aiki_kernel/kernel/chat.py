@@ -59,6 +59,7 @@ class Chat:
         self._conversation: Conversation | None = None
         self._lock = threading.Lock()
         self._pace: Any = None
+        self._shown: dict[str, View] = {}
 
     @property
     def notebook(self) -> str | None:
@@ -134,7 +135,17 @@ class Chat:
             reply = summary.reply(finish_reason)
             self.shell.user_ns["reply"] = reply
             view.end(reply)
+            self._shown[str(reply.metadata.get("turn_id"))] = view
+            self._mark_stale()
         return reply
+
+    def _mark_stale(self) -> None:
+        """Tell the cards of later cells that what they answered to has changed."""
+        stale = [exchange.turn_id for exchange in self.conversation.exchanges if exchange.stale]
+        for place, view in enumerate(
+            self._shown.pop(turn) for turn in stale if turn in self._shown
+        ):
+            view.mark_stale(delay=0.2 * (place + 1))
 
     def _view(self, mode: str, answering: Answering) -> View:
         from aiki_kernel.kernel.answer import FinalView, LiveView, Pace, StdoutView

@@ -66,6 +66,7 @@ class Notebook:
     """A kernel and its client."""
 
     def __init__(self, name: str = "aiki", env: Mapping[str, str] | None = None) -> None:
+        self.seen: list[dict[str, Any]] = []
         self.manager = KernelManager(kernel_name=name)
         self.manager.start_kernel(env={**os.environ, **(env or {})})
         self.client = self.manager.client()
@@ -116,6 +117,7 @@ class Notebook:
                 message = self.client.get_iopub_msg(timeout=0.01 if on else 0.2)
             except Empty:
                 continue
+            self.seen.append(message)
             ran = found.get(message["parent_header"].get("msg_id", ""))
             if ran is None:
                 continue

@@ -107,6 +107,22 @@ def test_rerun_replaces_its_own_turn_only(notebook: Notebook, server: FaultServe
     assert "rerun original" not in texts
 
 
+def test_a_rerun_marks_later_answers_as_stale(notebook: Notebook) -> None:
+    notebook.run("stale one", cell="st1")
+    later = notebook.run("stale two", cell="st2")
+    card = later.of("display_data")[1]["transient"]["display_id"]
+    again = notebook.send("stale changed", cell="st1")
+    notebook.collect(again)
+    notebook.run(PYTHON + "import asyncio\nawait asyncio.sleep(0.6)", on=None)
+    updates = [
+        message["content"]
+        for message in notebook.seen
+        if message["msg_type"] == "update_display_data"
+        and message["content"]["transient"]["display_id"] == card
+    ]
+    assert "stale" in updates[-1]["data"]["text/plain"]
+
+
 def test_history_keeps_the_cell_as_it_was_typed(notebook: Notebook) -> None:
     notebook.run("a line of {history}, in prose?")
     notebook.run(PYTHON + "print('typed')")
