@@ -90,8 +90,8 @@ class EdgeStore:
                 if name in alive
             ]
             if changed:
+                # Not flushed: it is in the write-ahead log, and can be made again from the texts.
                 shard.update(edge.UpdateOperation.update_vectors(changed))
-                shard.flush()
 
     def delete(self, ids: Sequence[str]) -> None:
         with self._at_work() as shard:

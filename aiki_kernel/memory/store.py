@@ -97,7 +97,10 @@ class MemoryStore(Protocol):
         ...
 
     def set_sparse(self, vectors: Mapping[str, Mapping[str, Sparse]]) -> None:
-        """Replace single sparse vectors (id -> slot -> vector); skips points that are gone."""
+        """Replace single sparse vectors (id -> slot -> vector); skips points that are gone.
+
+        They follow from the texts, so this may be durable later than when it returns.
+        """
         ...
 
     def delete(self, ids: Sequence[str]) -> None:

@@ -48,7 +48,8 @@ def test_an_export_imports_back_to_the_same_memories(memory: MemoryService, tmp_
 
 @pytest.mark.parametrize("kind", ["embedded"])
 def test_a_folder_of_json_of_many_shapes(memory: MemoryService, tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
+    tmp_path = tmp_path / "notes"
+    (tmp_path / "deep").mkdir(parents=True)
     documents = {
         "one.json": {"text": "a text", "timestamp": 1700000000, "tags": ["x"], "odd": float("nan")},
         "list.json": [
