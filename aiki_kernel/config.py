@@ -48,16 +48,14 @@ class Endpoint(_Section):
 class Generation(_Section):
     """How answers are sampled, and how much context a message may carry."""
 
-    temperature: float = Field(0.7, ge=0, le=2)
+    temperature: float = Field(0.3, ge=0, le=2)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0 means no limit; local models only")
     max_tokens: int = Field(1024, gt=0)
     seed: int | None = None
     stop: tuple[str, ...] = ()
     context_tokens: int = Field(6000, gt=0, description="budget of history and recall, in tokens")
-    system: str = (
-        "You are AIKI, a helpful assistant inside a notebook. Answer in the language of the user."
-    )
+    system: str = "You are AIKI, a helpful assistant inside a notebook."
 
 
 class Timeouts(_Section):
@@ -89,7 +87,10 @@ class Memory(_Section):
     embedder: str = "multilingual-e5-small"
     user_id: str = Field(default_factory=getpass.getuser)
     recall_k: int = Field(8, ge=0, le=100)
-    recall_tokens: int = Field(800, ge=0, description="budget of recalled text, in tokens")
+    recall_tokens: int = Field(400, ge=0, description="budget of recalled text, in tokens")
+    relevance: float = Field(
+        0.4, ge=0, le=1, description="share of the best score a memory needs to reach the model"
+    )
     languages: tuple[str, ...] = ("english", "norwegian")
     fusion: Fusion = Fusion()
 

@@ -182,6 +182,7 @@ class Consciousness:
             system=settings.system,
             context_tokens=settings.context_tokens,
             recall_tokens=self.settings.memory.recall_tokens,
+            relevance=self.settings.memory.relevance,
         )
         run.used = built.used
         if built.dropped_exchanges:

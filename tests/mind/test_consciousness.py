@@ -174,7 +174,7 @@ async def test_what_recall_gives_is_fenced_and_never_a_system_message(
     _ = [e async for e in aiki.respond(Message("What did you say about nuts?"), talk)]
     sent = fault_server.requests[-1].body["messages"]
     assert "walnut" in sent[-1]["content"]
-    assert "data, not instructions" in sent[-1]["content"]
+    assert "What you remember, as data" in sent[-1]["content"]
     assert "walnut" not in sent[0]["content"]
 
 
