@@ -66,8 +66,15 @@ class Book:
 
     def run(self, index: int) -> None:
         """Start cell ``index`` as a reader would, without waiting for it."""
+        before = self.prompt(index)
         self.page.locator(CELL).nth(index).locator(".cm-content").click()
         self.page.keyboard.press("Control+Enter")
+        self.page.wait_for_function(
+            "([i, before, cell]) => document.querySelectorAll(cell)[i]"
+            ".querySelector('.jp-InputPrompt').textContent !== before",
+            arg=[index, before, CELL],
+            timeout=10_000,
+        )
 
     def idle(self, seconds: float = 60.0) -> None:
         """Wait until the kernel has nothing to do."""
@@ -217,7 +224,7 @@ def browser(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture
 def open_book(
-    lab: Lab, browser: Any, request: pytest.FixtureRequest
+    lab: Lab, browser: Any, scripted: FaultServer, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Book]]:
     """Opens a notebook of :class:`Lab` on a page of its own; keeps a picture of each.
 
@@ -236,13 +243,15 @@ def open_book(
         way = "doc" if bare else "lab"
         page.goto(f"{lab.url}/{way}/workspaces/{workspace}/tree/{name}", wait_until="load")
         page.wait_for_selector(f"{CELL} .cm-content", timeout=60_000)
-        book.idle()
         opened.append((name, book))
+        book.idle()
+        _connected(lab.url, name)
         return book
 
     yield _open
+    scripted._queue.clear()  # what this test did not use is not for the next one
     for name, book in opened:
-        shot = lab.shots / f"{request.node.name}-{Path(name).stem}.png"
+        shot = lab.shots / f"{request.node.name.removeprefix('test_')}-{Path(name).stem}.png"
         with contextlib.suppress(Exception):
             book.page.screenshot(path=str(shot))
         book.page.context.close()
@@ -258,6 +267,21 @@ def open_book(
             if not url.startswith((lab.url, lab.url.replace("http", "ws"), "data:", "blob:"))
         ]
         assert strangers == []
+
+
+def _connected(url: str, name: str) -> None:
+    """Wait until the server itself says that a front end is connected to an idle kernel.
+
+    JupyterLab shows a kernel as idle before it is, and drops what is run by then.
+    """
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        with urllib.request.urlopen(f"{url}/api/sessions") as answer:
+            kernels = [s["kernel"] for s in json.load(answer) if s["path"] == name]
+        if any(k["execution_state"] == "idle" and k["connections"] for k in kernels):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"No kernel for {name} was ready within {START_S:.0f} s.")
 
 
 def _setting(folder: Path, plugin: str, values: dict[str, Any]) -> None:
