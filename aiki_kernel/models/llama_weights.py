@@ -1,8 +1,7 @@
 """The weights of a Llama model, from its file into one stretch of float32 memory.
 
 Matrices that meet the same input are joined (query/key/value, gate/up), so that each is one BLAS
-call. All of them lie in one allocation: large enough for the system's huge pages, which halves
-the time to load and spares the processor's address cache while decoding.
+call. All of them lie in one allocation, large enough for the system's huge pages where it has them.
 
 GGUF stores the query and key rows of this architecture interleaved, so that rotation pairs
 neighbours. They are put back into halves here, once: scores do not change when both sides are

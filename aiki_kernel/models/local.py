@@ -1,10 +1,10 @@
 """A model on this machine: file in, streamed answers out.
 
 Puts together what is one idea each elsewhere: the file, its tokenizer and template, an engine,
-sampling, sessions. Loading SmolLM2-135M takes about half a second with warm disk caches: the
-vocabulary is read in 0.1 s and the weights become float32 faster than a stored float32 copy of
-540 MB is read back, so neither is written to disk again. What *is* remembered in the cache folder
-is the file's content hash, which proves that a known model is what its name says.
+sampling, sessions. The vocabulary is built from the file each time, which takes as long as reading
+a stored tokenizer back. The weights are made float32 each time too: that is the greater part of
+loading, and a stored copy would be ready sooner. What the cache folder holds is the file's content
+hash, which proves that a known model is what its name says.
 """
 
 from __future__ import annotations
