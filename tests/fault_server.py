@@ -4,27 +4,7 @@ It stands in for paid APIs. It runs on its own thread with its own event loop, s
 test's loop can be blocked, cancelled or closed without touching it, and a kernel in
 another process can reach it too. Standard library only.
 
-What a request gets is chosen by, first, the queue (:meth:`FaultServer.script`), then the
-model's name, read by :func:`scenario_for`:
-
-=================  ==================================================================
-model              answer
-=================  ==================================================================
-``ok`` and others  the text, streamed word by word, with usage
-``echo``           the last user message, word by word
-``no-usage``       the text without a usage chunk
-``slow``           50 tokens, 0.1 s before each
-``503``            that status, always
-``429x2``          that status for the first two requests, then ``ok``
-``stall-headers``  nothing at all until the client goes away
-``stall-first``    headers and a role chunk, then nothing
-``stall-between``  three tokens, then nothing
-``cut``            three tokens, then a TCP reset
-``cut-quiet``      three tokens, then an orderly end without finish_reason or [DONE]
-``garbage``        three tokens, then a chunk that is not JSON
-``reasoning``      null deltas and reasoning deltas before the text
-``picky``          refuses max_tokens and temperature as newer OpenAI models do
-=================  ==================================================================
+What a request gets is chosen by the queue or the model's name: see ``fault_scenarios``.
 
 By hand: ``python tests/fault_server.py --port 8765``.
 """
@@ -35,82 +15,30 @@ import argparse
 import asyncio
 import contextlib
 import json
-import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-TEXT = "The quick brown fox jumps over the lazy dog and runs home."
+sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by its path alone
 
+from fault_scenarios import (
+    BY_NAME,
+    TEXT,
+    Scenario,
+    counts,
+    failing,
+    scenario_for,
+    whole_answer,
+)
 
-@dataclass(frozen=True)
-class Scenario:
-    """What one request is answered with. Seconds are seconds; ``cut_after`` counts tokens."""
-
-    text: str = TEXT
-    delay_s: float = 0.0
-    first_delay_s: float = 0.0
-    headers_delay_s: float = 0.0
-    status: int = 200
-    message: str = ""
-    code: str | None = None
-    param: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    stall: Literal["", "headers", "first", "between"] = ""
-    cut: Literal["", "reset", "quiet", "before"] = ""
-    cut_after: int = 3
-    garbage: bytes = b""
-    raw: Sequence[bytes] = ()
-    echo: bool = False
-    reasoning: Sequence[str] = ()
-    usage: bool = True
-    cached_tokens: int = 0
-    finish_reason: str | None = "stop"
-    done: bool = True
-    refuses: Sequence[str] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def tokens(self, body: Mapping[str, Any]) -> list[str]:
-        """The words of the answer, each with the space before it."""
-        text = self.text
-        if self.echo:
-            said = [m["content"] for m in body.get("messages", []) if m.get("role") == "user"]
-            text = said[-1] if said else ""
-        return re.findall(r"\s*\S+\s*$|\s*\S+", text)
-
-
-_BY_NAME: dict[str, Scenario] = {
-    "echo": Scenario(echo=True),
-    "no-usage": Scenario(usage=False),
-    "slow": Scenario(text=" ".join(f"word{n}" for n in range(50)), delay_s=0.1),
-    "stall-headers": Scenario(stall="headers"),
-    "stall-first": Scenario(stall="first"),
-    "stall-between": Scenario(stall="between"),
-    "cut": Scenario(cut="reset"),
-    "cut-quiet": Scenario(cut="quiet"),
-    "garbage": Scenario(garbage=b"data: {not json\n\n"),
-    "reasoning": Scenario(reasoning=("let me ", "think")),
-    "picky": Scenario(refuses=("max_tokens", "temperature")),
-}
-
-
-def failing(status: int, *, message: str = "", **more: Any) -> Scenario:
-    """An error answer in OpenAI's shape; ``headers={"Retry-After": "1"}`` may go with it."""
-    return Scenario(status=status, message=message or f"scripted {status}", **more)
-
-
-def scenario_for(model: str, seen: int) -> Scenario:
-    """The scenario that a model's name asks for; ``seen`` requests came for it before."""
-    match = re.fullmatch(r"(\d{3})(?:x(\d+))?", model)
-    if match:
-        times = int(match[2]) if match[2] else None
-        return failing(int(match[1])) if times is None or seen < times else Scenario()
-    return _BY_NAME.get(model, Scenario())
+__all__ = ["TEXT", "FaultServer", "Request", "Scenario", "closed_port", "failing", "scenario_for"]
 
 
 @dataclass
@@ -249,6 +177,8 @@ class FaultServer:
                     return
         except (_GoneError, ConnectionError, asyncio.IncompleteReadError):
             return
+        except asyncio.CancelledError:
+            return  # the server stops
         finally:
             for request in mine:
                 request.mark_closed()
@@ -265,7 +195,7 @@ class FaultServer:
         """Answer one request; whether the connection may carry another."""
         line = _Line(request, reader, writer)
         if request.path.endswith("/models"):
-            listed = [{"id": name, "object": "model"} for name in ("ok", *_BY_NAME)]
+            listed = [{"id": name, "object": "model"} for name in ("ok", *BY_NAME)]
             await line.json(200, {"object": "list", "data": listed})
             return True
         if not request.path.endswith("/chat/completions"):
@@ -292,7 +222,7 @@ class FaultServer:
             )
             return True
         if not request.body.get("stream"):
-            await line.json(200, _whole(scenario, request.body))
+            await line.json(200, whole_answer(scenario, request.body))
             return True
         return await line.stream(scenario)
 
@@ -305,32 +235,6 @@ async def _read_request(reader: asyncio.StreamReader, connection: int) -> Reques
     content = await reader.readexactly(int(headers.get("content-length", "0")))
     body = json.loads(content) if content else {}
     return Request(method, path, headers, body, connection, time.monotonic())
-
-
-def _counts(scenario: Scenario, body: Mapping[str, Any]) -> dict[str, Any]:
-    prompt = sum(len(str(m.get("content", "")).split()) for m in body.get("messages", []))
-    answer = len(scenario.tokens(body)) + len(scenario.reasoning)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": answer,
-        "total_tokens": prompt + answer,
-        "prompt_tokens_details": {"cached_tokens": scenario.cached_tokens},
-    }
-
-
-def _whole(scenario: Scenario, body: Mapping[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": "".join(scenario.tokens(body))}
-    answer: dict[str, Any] = {
-        "id": "chatcmpl-fault",
-        "object": "chat.completion",
-        "created": 0,
-        "model": body.get("model"),
-        "choices": [{"index": 0, "message": message, "finish_reason": scenario.finish_reason}],
-        **scenario.extra,
-    }
-    if scenario.usage:
-        answer["usage"] = _counts(scenario, body)
-    return answer
 
 
 class _Line:
@@ -460,7 +364,7 @@ class _Line:
         if scenario.finish_reason is not None:
             await self.event({}, finish_reason=scenario.finish_reason)
         if scenario.usage and wanted:
-            await self.event(None, usage=_counts(scenario, body), **extra)
+            await self.event(None, usage=counts(scenario, body), **extra)
         elif extra:
             await self.event(None, **extra)
         if scenario.done:
@@ -472,11 +376,6 @@ def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def slower(scenario: Scenario, delay_s: float) -> Scenario:
-    """The same scenario with ``delay_s`` before every token."""
-    return replace(scenario, delay_s=delay_s)
 
 
 def main() -> None:

@@ -11,12 +11,14 @@ import functools
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from aiki_kernel.models.catalogue import ModelRef
     from aiki_kernel.models.chat import Usage
 
 _MILLION = 1_000_000
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,25 @@ def snapshot_date() -> str:
     return max((day.isoformat() for day in dates if day <= today), default="")
 
 
+def load_soon(ref: ModelRef) -> None:
+    """Read the price list on a thread, once, so that the first cost is not waited for.
+
+    Nothing is read for a model whose price no public list can know.
+    """
+    if _may_be_listed(ref):
+        _start_loading()
+
+
 @functools.cache
-def load_soon() -> None:
-    """Read the price list on a thread, once, so that the first cost is not waited for."""
+def _start_loading() -> None:
     threading.Thread(target=_providers, name="prices", daemon=True).start()
+
+
+def _may_be_listed(ref: ModelRef) -> bool:
+    """Whether the list is worth reading: it takes a second, and knows no server of one's own."""
+    if ref.local or ref.input_price is not None or ref.output_price is not None:
+        return False
+    return bool(ref.provider) or urlsplit(ref.base_url).hostname not in _THIS_MACHINE
 
 
 @functools.cache
@@ -150,6 +167,8 @@ def _providers() -> list[Any]:
 @functools.lru_cache(maxsize=256)
 def _find(ref: ModelRef) -> tuple[Any, Any] | None:
     """The list's provider and model for ``ref``: by provider id, else by the address."""
+    if not _may_be_listed(ref):
+        return None
     _library()
     from genai_prices.data_snapshot import get_snapshot
 

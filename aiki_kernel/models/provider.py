@@ -98,8 +98,7 @@ class Provider:
         """
         ref = resolve(self.settings, request.model)
         key = self._key(ref)
-        if not ref.local:
-            prices.load_soon()
+        prices.load_soon(ref)
         client = await self._clients.get(ref, key, self.settings.timeouts.connect)
         quirks = self._quirks.setdefault((ref.endpoint, ref.model), Quirks())
         notes: list[str] = []

@@ -115,6 +115,18 @@ def test_a_known_address_has_known_prices():
     assert model_names("no-such-provider") == ()
 
 
+def test_the_price_list_is_not_read_for_a_server_of_ones_own():
+    program = (
+        "import sys; from aiki_kernel.models.catalogue import ModelRef;"
+        "from aiki_kernel.models.chat import Usage;"
+        "from aiki_kernel.models.prices import cost_usd, load_soon;"
+        "ref = ModelRef('a/m', 'a', 'm', 'http://127.0.0.1:8000/v1'); load_soon(ref);"
+        "assert cost_usd(ref, Usage(1, 1)) is None;"
+        "assert 'genai_prices' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_the_light_modules_stay_light():
     program = (
         "import sys; from aiki_kernel.models import catalogue, provider, prices, tokens;"
