@@ -119,7 +119,11 @@ def _legend(segments: tuple[Segment, ...]) -> str:
         f'<span style="{_DIM}">{s.label} {_text(s.time)}</span></span>'
         for s in segments
     )
-    return f'<div style="float:right;max-width:80%;text-align:right;font-size:11px">{words}</div>'
+    # A sanitiser that does not know calc() leaves the 80 %.
+    return (
+        '<div style="float:right;max-width:80%;max-width:calc(100% - 92px);text-align:right;'
+        f'font-size:11px">{words}</div>'
+    )
 
 
 def _memories(facts: Facts) -> str:
@@ -131,7 +135,7 @@ def _memories(facts: Facts) -> str:
     if hidden > 0:
         items += f'<li style="list-style:none;{_DIM}">and {hidden} more</li>'
     return (
-        f'<details><summary style="cursor:pointer;white-space:nowrap">{label}</summary>'
+        f'<details><summary style="cursor:pointer;overflow-wrap:normal">{label}</summary>'
         '<ul style="clear:both;list-style:none;margin:4px 0 0;padding:0">'
         f"{items}</ul></details>"
     )
