@@ -210,7 +210,8 @@ class LiveView:
         if not self._reply.metadata.get("stale"):
             self._reply = replace(self._reply, metadata={**self._reply.metadata, "stale": True})
             card = _card(self._reply.metadata)
-            self._loop.call_later(
+            # On the loop of the cell that changed: this answer's own may have ended.
+            asyncio.get_running_loop().call_later(
                 delay, lambda: self._publish(self._card_id, card, {}, update=True)
             )
 
