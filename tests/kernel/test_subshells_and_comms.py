@@ -86,8 +86,12 @@ def test_shutdown_ends_a_streaming_answer_and_keeps_the_turn(
     assert server.requests[-1].wait_closed(2)
     again = Notebook(env=environment)
     try:
-        found = again.run("%aiki_memory list --json")
-        assert "the turn that must not be lost" in str(found.messages)
+        # If it was spooled it is replayed in the background.
+        until = time.monotonic() + 30
+        found = ""
+        while "the turn that must not be lost" not in found and time.monotonic() < until:
+            found = str(again.run("%aiki_memory list --json").messages)
+        assert "the turn that must not be lost" in found
     finally:
         again.close()
 
