@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiki_kernel.aiki import Aiki as Aiki
     from aiki_kernel.mind.reply import Reply as Reply
 
-__all__ = ["Aiki", "Reply", "__version__", "load_ipython_extension"]
+__all__ = ["Aiki", "Reply", "__version__", "load_ipython_extension", "unload_ipython_extension"]
 
 
 def __getattr__(name: str) -> Any:
@@ -35,3 +35,10 @@ def load_ipython_extension(shell: Any) -> None:
     from aiki_kernel.kernel.extension import load
 
     load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take the magics out again (called by ``%unload_ext aiki_kernel``)."""
+    from aiki_kernel.kernel.extension import unload
+
+    unload(shell)

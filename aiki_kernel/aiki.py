@@ -14,7 +14,7 @@ import concurrent.futures
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from aiki_kernel.config import Paths, Settings, load
 from aiki_kernel.memory.records import Hit, Recall, Record, Scope
@@ -33,6 +33,13 @@ Rows = list[dict[str, Any]]
 Records = list[Record]
 
 
+@runtime_checkable
+class _Drains(Protocol):
+    """A part with writes that may still be under way."""
+
+    async def drain(self) -> None: ...
+
+
 class Aiki:
     """A ready mind: ``Aiki().ask("...")``, ``Aiki().memory.search("...")``.
 
@@ -49,6 +56,7 @@ class Aiki:
         self._consciousness: Consciousness | None = None
         self._provider: Provider | None = None
         self._ledger: Ledger | None = None
+        self._retired: list[Consciousness | Provider | Connection] = []
         self._runner = _LoopThread()
 
     # -- parts, made when first needed ----------------------------------------------------
@@ -97,8 +105,11 @@ class Aiki:
                 self.settings.daemon
             )
             self.settings = settings
-            self._consciousness = None
-            if not keep:
+            # What the old parts still write is waited for at the end.
+            self._retired += [p for p in (self._consciousness, self._provider) if p is not None]
+            self._consciousness = self._provider = None
+            if not keep and self._connection is not None:
+                self._retired.append(self._connection)
                 self._connection = None
 
     # -- asynchronous -----------------------------------------------------------------------
@@ -114,7 +125,9 @@ class Aiki:
     ) -> AsyncGenerator[Event, None]:
         # Building the loop imports the model client: a second of work that must not
         # hold up an interrupt.
-        mind = self._consciousness or await asyncio.to_thread(self._build)
+        mind = self._consciousness
+        if mind is None:
+            mind = await asyncio.to_thread(self._build)
         events = mind.respond(message, conversation)
         try:
             async for event in events:
@@ -128,13 +141,13 @@ class Aiki:
 
     async def aclose(self) -> None:
         """Finish the writes under way and close connections."""
-        consciousness, provider, connection = self._consciousness, self._provider, self._connection
-        if consciousness is not None:
-            await consciousness.drain()
-        if provider is not None:
-            await provider.aclose()
-        if connection is not None:
-            await connection.aclose()
+        # In this order: a turn still being written needs its connection.
+        for part in (*self._retired, self._consciousness, self._provider, self._connection):
+            if isinstance(part, _Drains):
+                await part.drain()
+            elif part is not None:
+                await part.aclose()
+        self._retired.clear()
 
     # -- synchronous ------------------------------------------------------------------------
 

@@ -224,8 +224,9 @@ class Paths:
 
         Raises :class:`ConfigError` when the folder exists and belongs to somebody else.
         """
-        base = os.environ.get("XDG_RUNTIME_DIR")
-        if base and os.access(base, os.W_OK) and len(base) < 60:
+        # A cron job has no XDG_RUNTIME_DIR and must find the same daemon as a login shell.
+        base = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+        if os.access(base, os.W_OK) and len(base) < 60:
             folder = Path(base) / "aiki"
         else:
             folder = Path(tempfile.gettempdir())
