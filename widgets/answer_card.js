@@ -153,6 +153,7 @@ function memory(hit) {
   }
   const where = origin(dict(hit.provenance));
   if (where) parts.push(element("bdi", "", where));
+  item.classList.toggle("aiki-unused", hit.used === false);
   if (hit.used === false) parts.push(element("span", "", "found, not used"));
   about.append(...dotted(parts.filter(Boolean)));
   item.append(text, about);

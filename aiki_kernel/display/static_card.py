@@ -24,6 +24,7 @@ COLOURS = {
     "remember": "#4c8fe6",
 }
 GLYPHS = {"recall": "░", "route": "·", "first_token": "▒", "generate": "█", "remember": "▓"}
+UNUSED = "#8a8a8a"
 WARNING = "#e0a03a"
 MARKS = {"interrupted": WARNING, "error": "#e0574f"}
 STALE = "An earlier cell was run again after this answer"
@@ -151,7 +152,7 @@ def _memory(memory: MemoryLine) -> str:
         about.append(f"<span>{NOT_USED}</span>")
     return (
         '<li style="list-style:none;margin:0 0 6px;padding:0 0 0 10px;'
-        f'border-left:2px solid {COLOURS["recall"]}">'
+        f'border-left:2px solid {COLOURS["recall"] if memory.used else UNUSED}">'
         f"<div><bdi>{_text(memory.text)}</bdi></div>"
         f'<div style="font-size:11px;{_DIM}">{" · ".join(about)}</div></li>'
     )

@@ -25,6 +25,8 @@ import nbformat
 import pytest
 from fault_server import FaultServer
 
+from aiki_kernel.models.weights import for_tests
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
 CELL = ".jp-Notebook .jp-CodeCell"
@@ -207,6 +209,17 @@ def lab(chromium: str, scripted: FaultServer) -> Iterator[Lab]:
         for made in (home, settings, base / "share", base / "data", base / "ipython"):
             shutil.rmtree(made, ignore_errors=True)
         print(f"\nscreenshots and JupyterLab's log: {shots}")
+
+
+@pytest.fixture(scope="session")
+def local_model(lab: Lab) -> str:
+    """The name of the model on this machine, whose weights lie in the Lab's home."""
+    weights = for_tests()
+    models = lab.home / "models"
+    models.mkdir(exist_ok=True)
+    for file in weights.parent.glob(f"{weights.name}*"):
+        shutil.copyfile(file, models / file.name)
+    return "local/smollm2-135m"
 
 
 @pytest.fixture(scope="session")

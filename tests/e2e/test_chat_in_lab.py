@@ -178,3 +178,20 @@ def test_pictures_of_a_conversation(
         assert (min(parts) > 180) if theme == "Dark" else (max(parts) < 80)
     live.get_by_role("button", name="Stop this answer").click()
     book.idle()
+
+
+@pytest.mark.timeout(300)
+def test_the_model_on_this_machine_answers_in_the_browser(
+    lab: Any, open_book: Open, local_model: str
+) -> None:
+    book = open_book(
+        lab.write("local.ipynb", [f"%aiki_model {local_model}", "%%aiki --max-tokens 24\nHello!"])
+    )
+    book.ask(0)
+    book.ask(1, seconds=200)
+    assert len(book.answer(1).inner_text().strip()) > 3
+    said = book.card(1).inner_text()
+    for fact in (f"{local_model} · ", "→", " tokens", "free", "tok/s", "first token"):
+        assert fact in said, said
+    assert "~" not in said.split("free")[0], "the local engine counts its tokens"
+    assert not any(not url.startswith(lab.url) for url in book.requests if url.startswith("http"))
