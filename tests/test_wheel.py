@@ -1,0 +1,65 @@
+"""What ``pip install`` brings: the kernelspec with its logos, the widget, the notebooks, no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "-w",
+        str(folder),
+        str(ROOT),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    (path,) = folder.glob("aiki_kernel-*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_kernel_registers_itself(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
+    folder = "share/jupyter/kernels/aiki/"
+    found = {name.rpartition(folder)[2] for name in names if folder in name}
+    assert {"kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"} <= found
+    (spec_name,) = (name for name in names if name.endswith(folder + "kernel.json"))
+    spec = json.loads(wheel.read(spec_name))
+    assert spec["interrupt_mode"] == "message"
+    assert spec["argv"][:3] == ["python", "-m", "aiki_kernel"]
+
+
+def test_widget_notebook_and_marker_of_types_are_inside(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    assert "aiki_kernel/py.typed" in names
+    assert "aiki_kernel/notebooks/welcome.ipynb" in names
+    for source in (ROOT / "widgets").glob("*.*s"):
+        assert f"aiki_kernel/display/static/{source.name}" in names
+
+
+def test_nothing_else_is_inside(wheel: zipfile.ZipFile) -> None:
+    for name in wheel.namelist():
+        assert name.startswith(("aiki_kernel/", "aiki_kernel-")), name
+        assert not name.endswith((".gguf", ".bin", ".npz", ".pyc")), name
+    assert sum(info.compress_size for info in wheel.infolist()) < 1_000_000
+
+
+def test_entry_points(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    text = wheel.read(name).decode()
+    assert "aiki = aiki_kernel.cli:main" in text
+    assert "[papermill.engine]" in text
