@@ -1,4 +1,4 @@
-"""What ``pip install`` brings: the kernelspec with its logos, the widget, the notebooks, no more."""
+"""What ``pip install`` brings: kernelspec and logos, the widget, the notebooks, and no more."""
 
 from __future__ import annotations
 
