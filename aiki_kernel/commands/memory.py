@@ -120,7 +120,8 @@ def list_(
 @command("memory show")
 def show(context: Context, id: Id) -> Result:
     """Show one memory with everything that is kept beside it."""
-    record: Record = _call(context, lambda m: m.get(_whole(context, id)))
+    whole = _whole(context, id)
+    record: Record = _call(context, lambda m: m.get(whole))
     data = record.to_json()
     beside = {k: v for k, v in data.items() if v not in (None, "", {}) and k != "data"}
     flat = [(name, _flat(value)) for name, value in beside.items()]
@@ -136,7 +137,8 @@ def update(
     """Replace the text of a memory; the old one stays in its history."""
     if not text.strip():
         raise UsageError("A memory cannot be empty: use `memory forget`.")
-    record: Record = _call(context, lambda m: m.update(_whole(context, id), text))
+    whole = _whole(context, id)
+    record: Record = _call(context, lambda m: m.update(whole, text))
     return Result(record.to_json(), f"Updated {record.id}.")
 
 
@@ -147,10 +149,8 @@ def forget(
     yes: Annotated[bool, Arg("do not ask", short="-y")] = False,
 ) -> Result:
     """Forget memories. Asks first; in a notebook it shows what it would do and wants --yes."""
-    records: list[Record] = [
-        _call(context, lambda m, id=id: m.get(_whole(context, id)))  # type: ignore[misc]
-        for id in ids
-    ]
+    whole = [_whole(context, id) for id in ids]
+    records: list[Record] = [_call(context, lambda m, id=id: m.get(id)) for id in whole]  # type: ignore[misc]
     lines = [f"{record.id[:_SHORT]}  {one_line(record.data, 100)}" for record in records]
     what = "this memory" if len(records) == 1 else f"these {len(records)} memories"
     question = "\n".join([f"Forget {what}?", *lines])
@@ -165,7 +165,8 @@ def forget(
 @command("memory history")
 def history(context: Context, id: Id) -> Result:
     """Show what happened to a memory: added, updated, forgotten; old and new text."""
-    rows: list[dict[str, Any]] = _call(context, lambda m: m.history(_whole(context, id)))
+    whole = _whole(context, id)
+    rows: list[dict[str, Any]] = _call(context, lambda m: m.history(whole))
     if not rows:
         return Result([], "No history is kept of that memory.")
     names = list(dict.fromkeys(name for row in rows for name in row if name not in _HIDDEN))
@@ -201,7 +202,10 @@ def _scope(context: Context, user: str = "") -> Scope:
 
 
 def _whole(context: Context, id: str) -> str:
-    """The full id that begins with ``id``. Raises UsageError when there is none or many."""
+    """The full id that begins with ``id``. Raises UsageError when there is none or many.
+
+    It waits for the memory itself, so it must not be called within the work of ``_call``.
+    """
     if len(id) >= 32:
         return id
     if len(id) < 4:
@@ -221,7 +225,9 @@ def _whole(context: Context, id: str) -> str:
         return found[0]
     if found:
         raise UsageError(f"{len(found)} memories begin with {id!r}: give more of the id.")
-    raise UsageError(f"No memory begins with {id!r}: see `memory list`.")
+    raise UsageError(
+        f"No memory begins with {id!r}: see `memory list`; a forgotten one needs its whole id."
+    )
 
 
 def _hit_row(hit: Hit) -> list[Any]:
