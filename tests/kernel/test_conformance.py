@@ -9,6 +9,7 @@ import unittest
 
 import jupyter_kernel_test as jkt
 from fault_server import FaultServer
+from kernel_home import home_environment
 
 P = "%%python\n"
 
@@ -18,8 +19,6 @@ class _WithServer:
 
     @classmethod
     def setUpClass(cls) -> None:
-        from conftest import home_environment
-
         cls._server = FaultServer()
         cls._server.__enter__()
         cls._folders = [tempfile.mkdtemp(prefix="aiki-j", dir="/tmp") for _ in range(2)]
