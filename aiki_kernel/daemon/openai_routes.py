@@ -55,6 +55,7 @@ class ChatCall:
     temperature: float
     top_p: float
     top_k: int
+    repetition_penalty: float
     max_tokens: int
     seed: int | None
     stop: tuple[str, ...]
@@ -80,6 +81,7 @@ class ChatCall:
             temperature=_number(body, "temperature", 0.0, 2.0, defaults.temperature),
             top_p=_number(body, "top_p", 0.0, 1.0, defaults.top_p),
             top_k=int(_number(body, "top_k", 0, 1 << 20, defaults.top_k)),
+            repetition_penalty=_number(body, "repetition_penalty", 1, 2, 1.0),
             max_tokens=int(_at_least_one(max_tokens)),
             seed=take(body, "seed", int, None),
             stop=_stop(body.get("stop")),
@@ -96,6 +98,7 @@ class ChatCall:
                 temperature=self.temperature,
                 top_p=self.top_p,
                 top_k=self.top_k,
+                repetition_penalty=self.repetition_penalty,
                 max_tokens=self.max_tokens,
                 seed=self.seed,
                 stop=self.stop,

@@ -197,6 +197,7 @@ class Consciousness:
             temperature=settings.temperature,
             top_p=settings.top_p,
             top_k=settings.top_k,
+            repetition_penalty=settings.repetition_penalty,
             max_tokens=settings.max_tokens,
             seed=settings.seed,
             stop=settings.stop,
@@ -235,9 +236,12 @@ class Consciousness:
             return
         interrupted = not isinstance(error, Exception)
         reason = "interrupted" if interrupted else "error"
-        usage = Usage(run.prompt_tokens, estimate(run.text), estimated=True)
         entry = None
-        if run.prompt_tokens:
+        usage = Usage()
+        if interrupted or run.text:
+            usage = Usage(run.prompt_tokens, estimate(run.text), estimated=True)
+        # A call that failed before any answer is booked, at no cost.
+        if run.prompt_tokens and (interrupted or isinstance(error, ModelError)):
             entry = self._entry(run, usage, None, reason, error=type(error).__name__)
         turn = None
         if interrupted or run.text:
@@ -250,9 +254,11 @@ class Consciousness:
         self, run: Run, turn: Turn | None, entry: Entry | None, usage: Usage
     ) -> None:
         if entry is not None:
-            cost = None
-            with contextlib.suppress(AikiError):
-                cost = await asyncio.to_thread(self._price, run.decision.model, usage)
+            cost: float | None = 0.0
+            if usage.input_tokens:
+                cost = None
+                with contextlib.suppress(AikiError):
+                    cost = await asyncio.to_thread(self._price, run.decision.model, usage)
             entry = replace(entry, cost_usd=cost)
         await self._write(turn, entry, run.trace)
 

@@ -122,6 +122,7 @@ class LocalModel:
         stop: Sequence[str] = (),
         cancelled: threading.Event | None = None,
         session_id: str = "",
+        repetition_penalty: float = 1.0,
     ) -> Iterator[TextDelta | Finished]:
         """Answer: pieces of text, then one :class:`Finished` (``stop``, ``length``, ``cancelled``).
 
@@ -130,7 +131,13 @@ class LocalModel:
         are raised here, before the first piece, as :class:`ModelError`. ``session_id`` names the
         conversation whose keys and values are kept for its next turn.
         """
-        sampler = Sampler(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+        sampler = Sampler(
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+            repetition_penalty=repetition_penalty,
+        )
         if max_tokens < 1:
             raise ModelError(f"max_tokens is {max_tokens}: it must be at least 1.")
         ids = self.prompt_ids(messages)

@@ -61,7 +61,11 @@ class Quirks:
         for name in self.left_out:
             body.pop(name, None)
         if ref.local:
-            body["extra_body"] = {"session_id": request.session_id, "top_k": request.top_k}
+            body["extra_body"] = {
+                "session_id": request.session_id,
+                "top_k": request.top_k,
+                "repetition_penalty": request.repetition_penalty,
+            }
         return body
 
     def _other_limit(self, said: str) -> str:

@@ -1,13 +1,16 @@
 """From scores to one token, and where an answer ends.
 
-The order is that of the OpenAI and Hugging Face interfaces: temperature, then top-k, then top-p
-over what is left. Randomness is one PCG64 stream per answer, so that a seed gives the same answer
-again from the same engine.
+The order is that of the OpenAI and Hugging Face interfaces: repetition penalty, temperature, then
+top-k, then top-p over what is left. The penalty (CTRL, arXiv 1909.05858) looks at the answer's own
+last tokens and never at the prompt, so that a small model may quote but does not run in circles.
+Randomness is one PCG64 stream per answer, so that a seed gives the same answer again from the same
+engine.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,10 +19,12 @@ import numpy.typing as npt
 from aiki_kernel.errors import ModelError
 
 _FIRST_LOOK = 512  # candidates sorted first; a nucleus is rarely larger
+_PENALISED = 256  # tokens of the answer that the repetition penalty looks back on
 
 
 class Sampler:
-    """Picks tokens. ``temperature`` 0 is greedy; ``top_k`` 0 is no limit."""
+    """Picks tokens. ``temperature`` 0 is greedy; ``top_k`` 0 is no limit; ``repetition_penalty``
+    1 is none: scores of tokens picked lately are divided by it (multiplied when negative)."""
 
     def __init__(
         self,
@@ -28,6 +33,7 @@ class Sampler:
         top_p: float = 1.0,
         top_k: int = 0,
         seed: int | None = None,
+        repetition_penalty: float = 1.0,
     ) -> None:
         """Raises :class:`ModelError` for a number out of range."""
         if not (math.isfinite(temperature) and temperature >= 0):
@@ -36,6 +42,10 @@ class Sampler:
             raise ModelError(f"top_p is {top_p}: it must be above 0 and at most 1.")
         if top_k < 0:
             raise ModelError(f"top_k is {top_k}: it must be 0 (no limit) or more.")
+        if not (math.isfinite(repetition_penalty) and repetition_penalty >= 1):
+            raise ModelError(f"repetition_penalty is {repetition_penalty}: it must be 1 or more.")
+        self._penalty = repetition_penalty
+        self._recent: deque[int] = deque(maxlen=_PENALISED)
         self._temperature, self._top_p, self._top_k = temperature, top_p, top_k
         self._random = np.random.Generator(
             np.random.PCG64(None if seed is None else seed % (1 << 64))
@@ -43,6 +53,16 @@ class Sampler:
 
     def pick(self, scores: npt.NDArray[np.float32]) -> int:
         """One token from ``scores`` (vocabulary,). Raises :class:`ModelError` on NaN."""
+        if self._penalty > 1 and self._recent:
+            scores = scores.copy()
+            recent = np.fromiter(set(self._recent), np.int64)
+            old = scores[recent]
+            scores[recent] = np.where(old > 0, old / self._penalty, old * self._penalty)
+        token = self._pick(scores)
+        self._recent.append(token)
+        return token
+
+    def _pick(self, scores: npt.NDArray[np.float32]) -> int:
         best = int(scores.argmax())
         top = float(scores[best])
         if not math.isfinite(top):

@@ -264,3 +264,18 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"numpy", "pydantic", "rich", "openai", "tomlkit", "asyncio", "IPython", "starlette"}
     assert not [name for name in heavy if f"'{name}'" in done.stderr]
+
+
+def test_lab_brings_a_notebook_and_hands_over_to_jupyter(
+    aiki: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = aiki("lab", "--version")  # jupyter lab answers this one and ends
+    assert done.returncode == 0
+    assert done.stdout.strip()[0].isdigit()
+    first = (tmp_path / "welcome.ipynb").read_text("utf-8")
+    assert json.loads(first)["metadata"]["kernelspec"]["name"] == "aiki"
+    (tmp_path / "welcome.ipynb").write_text("mine", "utf-8")
+    aiki("lab", "--version")
+    assert (tmp_path / "welcome.ipynb").read_text("utf-8") == "mine"
+    assert aiki("lab", "missing.ipynb").returncode == 2

@@ -135,6 +135,7 @@ async def test_an_error_is_an_error_and_books_what_was_asked(aiki: Aiki) -> None
     assert aiki.conversation.exchanges == ()
     (row,) = aiki.ledger.rows()
     assert row.finish_reason == "error"
+    assert (row.input_tokens, row.output_tokens, row.cost_usd) == (0, 0, 0.0)
 
 
 async def test_a_cut_answer_is_an_error_that_keeps_its_text(aiki: Aiki) -> None:

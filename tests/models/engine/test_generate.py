@@ -233,3 +233,14 @@ def test_loading_needs_no_writable_cache(tiny_path: Path) -> None:
     assert len(model.sha256) == 64
     with pytest.raises(ModelError, match="engine"):
         LocalModel.load(tiny_path, cache=Path("/proc/nowhere"), engine="abacus")
+
+
+def test_the_repetition_penalty_looks_at_the_answer_and_only_at_it() -> None:
+    scores = np.array([1.0, 0.95, -1.0], np.float32)
+    plain = Sampler(temperature=0)
+    assert [plain.pick(scores) for _ in range(3)] == [0, 0, 0]
+    careful = Sampler(temperature=0, repetition_penalty=1.1)
+    assert [careful.pick(scores) for _ in range(3)] == [0, 1, 0]
+    assert scores.tolist() == pytest.approx([1.0, 0.95, -1.0])
+    with pytest.raises(ModelError, match="repetition_penalty"):
+        Sampler(repetition_penalty=0.5)
