@@ -137,14 +137,14 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scripted() -> Iterator[FaultServer]:
     """The API that answers as a test asks."""
     with FaultServer() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(chromium: str, scripted: FaultServer) -> Iterator[Lab]:
     """JupyterLab with the AIKI kernel of this checkout, on loopback, without news."""
     base = Path(tempfile.mkdtemp(prefix="aiki-lab-", dir="/tmp"))
@@ -211,7 +211,7 @@ def lab(chromium: str, scripted: FaultServer) -> Iterator[Lab]:
         print(f"\nscreenshots and JupyterLab's log: {shots}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_model(lab: Lab) -> str:
     """The name of the model on this machine, whose weights lie in the Lab's home."""
     weights = for_tests()
@@ -222,9 +222,9 @@ def local_model(lab: Lab) -> str:
     return "local/smollm2-135m"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Any]:
-    """A Chromium for all tests."""
+    """A Chromium for a file of tests. Its driver runs a loop, which no later test may inherit."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
