@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
+from aiki_kernel.models.arena_file import ArenaFile
 from aiki_kernel.models.blas import set_threads
 from aiki_kernel.models.engine import CancelledError, DecodeState, Floats
 from aiki_kernel.models.gguf import GGUF
@@ -68,13 +69,24 @@ class Llama:
 
     engine_name = "numpy"
 
-    def __init__(self, file: GGUF, *, threads: int = 0) -> None:
-        """Read the weights of ``file``. Raises :class:`ModelError`."""
-        self._weights = LlamaWeights.read(file)
+    def __init__(self, file: GGUF, *, threads: int = 0, stored: ArenaFile | None = None) -> None:
+        """Read the weights of ``file``, or map the ``stored`` ones. Raises :class:`ModelError`.
+
+        What was computed is stored for the next load while the model already answers.
+        """
+        self._weights = LlamaWeights.read(file, stored)
         self.shape = shape = self._weights.shape
         self.threads = set_threads(threads)
         query, key = shape.heads * shape.head, shape.kv_heads * shape.head
         self._splits = (query, query + key)
+        self.storing: threading.Thread | None = None
+        if stored is not None and not self.mapped:
+            self.storing = stored.write_later(self._weights.room)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the weights are those an earlier load has stored."""
+        return self._weights.mapped
 
     @property
     def context_length(self) -> int:

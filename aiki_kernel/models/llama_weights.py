@@ -1,7 +1,9 @@
 """The weights of a Llama model, from its file into one stretch of float32 memory.
 
 Matrices that meet the same input are joined (query/key/value, gate/up), so that each is one BLAS
-call. All of them lie in one allocation, large enough for the system's huge pages where it has them.
+call. All of them lie in one allocation, large enough for the system's huge pages where it has them,
+or in one mapped file that an earlier load has left. Whoever changes their order here raises
+:data:`~aiki_kernel.models.arena_file.LAYOUT`.
 
 GGUF stores the query and key rows of this architecture interleaved, so that rotation pairs
 neighbours. They are put back into halves here, once: scores do not change when both sides are
@@ -18,6 +20,7 @@ import numpy.typing as npt
 import psutil
 
 from aiki_kernel.errors import ModelError
+from aiki_kernel.models.arena_file import ArenaFile
 from aiki_kernel.models.engine import Floats
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.quants import dequantize
@@ -110,16 +113,18 @@ class LlamaWeights:
     final_norm: Floats  # (width,)
     head: Floats  # (vocabulary, width); the embedding itself where the model ties them
     frequencies: npt.NDArray[np.float64]  # (rotary/2,), radians a position
+    room: Floats  # (floats,): all of the above but the frequencies
+    mapped: bool  # from a stored file, nothing was dequantised
 
     @classmethod
-    def read(cls, file: GGUF) -> LlamaWeights:
-        """Dequantise ``file``: 4 bytes a weight.
+    def read(cls, file: GGUF, stored: ArenaFile | None = None) -> LlamaWeights:
+        """Dequantise ``file``, or map what is ``stored`` of it: 4 bytes a weight.
 
         Raises :class:`ModelError` when a tensor is missing, has another shape or is not known,
         and when the memory is not there.
         """
         shape = Shape.of(file)
-        arena = _Arena(file)
+        arena = _Arena(file, stored)
         query, key = shape.heads * shape.head, shape.kv_heads * shape.head
         order = _halves(shape)
         embedding = arena.matrix(shape.width, ("token_embd.weight", shape.vocabulary))
@@ -132,8 +137,9 @@ class LlamaWeights:
                 (prefix + "attn_k.weight", key),
                 (prefix + "attn_v.weight", key),
             )
-            rotated = qkv[: query + key].reshape(-1, shape.head, shape.width)
-            rotated[:] = rotated[:, order]
+            if not arena.mapped:
+                rotated = qkv[: query + key].reshape(-1, shape.head, shape.width)
+                rotated[:] = rotated[:, order]
             layers.append(
                 Layer(
                     attention_norm=arena.vector(prefix + "attn_norm.weight", shape.width),
@@ -156,13 +162,25 @@ class LlamaWeights:
         )
         frequencies = _frequencies(file, shape, arena)
         arena.refuse_unused()
-        return cls(shape, embedding, tuple(layers), final_norm, head, frequencies)
+        return cls(
+            shape,
+            embedding,
+            tuple(layers),
+            final_norm,
+            head,
+            frequencies,
+            arena.room,
+            arena.mapped,
+        )
 
 
 class _Arena:
-    """Takes tensors out of a file into one allocation, and notices those nobody asked for."""
+    """Takes tensors out of a file into one allocation, and notices those nobody asked for.
 
-    def __init__(self, file: GGUF) -> None:
+    With a stored arena of the same file the tensors are there already.
+    """
+
+    def __init__(self, file: GGUF, stored: ArenaFile | None) -> None:
         self._file = file
         self._unused = set(file.tensors)
         sizes = [math.prod(tensor.shape) for tensor in file.tensors.values()]
@@ -173,7 +191,9 @@ class _Arena:
                 f"{file.path.name} needs {4 * floats / 1e9:.1f} GB of memory here and "
                 f"{free / 1e9:.1f} GB are free: choose a smaller model."
             )
-        self._room = np.empty(floats, np.float32)
+        found = None if stored is None else stored.map(floats)
+        self.mapped = found is not None
+        self.room: Floats = np.empty(floats, np.float32) if found is None else found
         self._taken = 0
 
     def matrix(self, columns: int, *parts: tuple[str, int]) -> Floats:
@@ -181,6 +201,8 @@ class _Arena:
         for name, rows in parts:
             self._expect(name, (rows, columns))
         out = self._take(sum(rows for _, rows in parts) * columns).reshape(-1, columns)
+        if self.mapped:
+            return out
         start = 0
         for name, rows in parts:
             tensor = self._file.tensor(name)
@@ -190,8 +212,10 @@ class _Arena:
 
     def vector(self, name: str, length: int) -> Floats:
         self._expect(name, (length,))
-        tensor = self._file.tensor(name)
-        return dequantize(self._file.raw(name), tensor.quant, self._take(length))
+        out = self._take(length)
+        if self.mapped:
+            return out
+        return dequantize(self._file.raw(name), self._file.tensor(name).quant, out)
 
     def refuse_unused(self) -> None:
         """A tensor left over means a model that would be computed wrongly."""
@@ -211,9 +235,11 @@ class _Arena:
         self._unused.discard(name)
 
     def _take(self, floats: int) -> Floats:
-        taken = self._room[self._taken : self._taken + floats]
+        end, start = self._taken + floats, self._taken
         self._taken += -(-floats // _LINE) * _LINE
-        return taken
+        if not self.mapped:
+            self.room[end : self._taken] = 0  # nothing of this process goes to disk with it
+        return self.room[start:end]
 
 
 def _halves(shape: Shape) -> npt.NDArray[np.int64]:

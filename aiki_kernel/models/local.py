@@ -2,9 +2,9 @@
 
 Puts together what is one idea each elsewhere: the file, its tokenizer and template, an engine,
 sampling, sessions. The vocabulary is built from the file each time, which takes as long as reading
-a stored tokenizer back. The weights are made float32 each time too: that is the greater part of
-loading, and a stored copy would be ready sooner. What the cache folder holds is the file's content
-hash, which proves that a known model is what its name says.
+a stored tokenizer back. The cache folder holds the file's content hash, which proves that a known
+model is what its name says, and under that hash the weights as float32, which the next load maps
+instead of computing them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
+from aiki_kernel.models.arena_file import ArenaFile
 from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta, Usage
 from aiki_kernel.models.engine import CancelledError, LanguageModel
 from aiki_kernel.models.fingerprint import fingerprint
@@ -73,7 +74,7 @@ class LocalModel:
                 )
             tokenizer = Tokenizer(file)
             template = _template_of(file, tokenizer, name)
-            language_model = Llama(file, threads=threads)
+            language_model = Llama(file, threads=threads, stored=ArenaFile(cache, digest))
             if len(tokenizer) != language_model.vocabulary:
                 raise ModelError(
                     f"{path.name} has {len(tokenizer)} tokens and "

@@ -1,0 +1,158 @@
+"""Dequantised weights kept on disk, so that the next load maps them and computes nothing.
+
+One file a model: a header of one page, then the float32 arena as it lies in memory. Its name holds
+the SHA-256 of the GGUF and the version of the layout. It is mapped read-only, so processes share
+its pages. A file is written under another name, synced and renamed; every byte of it is summed at
+every load (tens of milliseconds, and the pages are needed anyway), which finds damage that leaves
+size and time as they were. Whatever goes wrong here costs only the dequantising again, and a line
+in the log.
+
+A mapped file must not be cut short in place: replace or delete it, which leaves the mapping whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import mmap
+import os
+import shutil
+import struct
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from aiki_kernel.models.engine import Floats
+
+LAYOUT = 1  # raise it whenever the order, the padding or the meaning of the floats changes
+KEEP_FREE = 2 * 10**9  # bytes of disk that are left to others
+_MAGIC = b"AIKIWTS\n"
+_FACTS = struct.Struct("=8sIxxxx32sQ")  # magic, layout, sha256 of the GGUF, floats
+_PAGE = 4096  # of the header; the floats after it stay aligned
+_BLOCK = 1 << 18  # floats a sum, 1 MiB
+_CHUNK = 8 << 20  # bytes a write
+
+logger = logging.getLogger("aiki.models")
+
+
+class ArenaFile:
+    """Where the weights of one GGUF file are kept, as one array of float32."""
+
+    def __init__(self, cache: Path, sha256: str) -> None:
+        self.path = cache / f"{sha256}.v{LAYOUT}.weights"
+        self._part = self.path.with_name(self.path.name + ".part")
+        self._sha256 = sha256
+
+    def map(self, floats: int) -> Floats | None:
+        """The stored array, read-only, (floats,); None when it is absent or cannot be believed.
+
+        A damaged file is deleted.
+        """
+        try:
+            with self.path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size != _PAGE + 4 * floats:
+                    fault = f"has {size} bytes and must have {_PAGE + 4 * floats}"
+                else:
+                    view = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+                    found = np.frombuffer(view, np.float32, floats, _PAGE)
+                    if view[:_PAGE] == self._header(found):
+                        return found
+                    fault = "is damaged"
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning("stored weights %s cannot be read: %s", self.path, error.strerror)
+            return None
+        logger.warning("stored weights %s: the file %s; it is made again", self.path, fault)
+        with contextlib.suppress(OSError):  # a read-only folder: not believed next time either
+            self.path.unlink()
+        return None
+
+    def write_later(self, room: Floats) -> threading.Thread:
+        """Store ``room``, which nobody changes any more, in a thread that yields to the rest."""
+        thread = threading.Thread(
+            target=self._write_quietly, args=(room,), name="aiki-weights", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def write(self, room: Floats) -> bool:
+        """Store ``room``; False when it is there already or another process is at it.
+
+        Raises :class:`OSError`; what was stored before is then untouched.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(self._part, flags, 0o600), "wb", buffering=0) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            # Whoever held the lock before may have renamed this very file into place.
+            if self.path.exists() or not _is_at(file.fileno(), self._part):
+                if _is_at(file.fileno(), self._part):
+                    self._part.unlink()
+                return False
+            try:
+                self._fill(file.fileno(), room)
+            except OSError:
+                self._part.unlink(missing_ok=True)
+                raise
+            self._part.replace(self.path)
+        self._remove_older()
+        return True
+
+    def _fill(self, descriptor: int, room: Floats) -> None:
+        os.ftruncate(descriptor, 0)  # what a process that was killed left behind
+        free = shutil.disk_usage(self.path.parent).free
+        if free - room.nbytes < KEEP_FREE:
+            raise OSError(
+                0, f"{room.nbytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB of disk are free"
+            )
+        for data in (memoryview(self._header(room)), room.data.cast("B")):
+            done = 0
+            while done < len(data):
+                done += os.write(descriptor, data[done : done + _CHUNK])
+        os.fsync(descriptor)
+
+    def _write_quietly(self, room: Floats) -> None:
+        if sys.platform == "linux":  # there a niceness belongs to the thread alone
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+        try:
+            if self.write(room):
+                logger.info("stored weights as %s", self.path)
+        except OSError as error:
+            logger.warning(
+                "weights are not stored in %s (%s): every load computes them again",
+                self.path.parent,
+                error.strerror,
+            )
+
+    def _remove_older(self) -> None:
+        """Files of the same model in other layouts; processes that map them keep them."""
+        for other in self.path.parent.glob(f"{self._sha256}.v*.weights*"):
+            if other not in (self.path, self._part):
+                with contextlib.suppress(OSError):
+                    other.unlink()
+
+    def _header(self, room: Floats) -> bytes:
+        """Facts, and a SHA-256 over them and the sums of all blocks; filled up to a page."""
+        facts = _FACTS.pack(_MAGIC, LAYOUT, bytes.fromhex(self._sha256), len(room))
+        digest = hashlib.sha256(facts)
+        for start in range(0, len(room), _BLOCK):
+            words = room[start : start + _BLOCK].view(np.uint64)
+            digest.update(int(np.add.reduce(words)).to_bytes(8, "little"))
+        return (facts + digest.digest()).ljust(_PAGE, b"\0")
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
