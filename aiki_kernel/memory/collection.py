@@ -6,6 +6,9 @@ a bulk import or a re-embedding.
 
 from __future__ import annotations
 
+import json
+import logging
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +21,7 @@ from aiki_kernel.memory.history import Change, History
 from aiki_kernel.memory.lexical import Lexicon
 from aiki_kernel.memory.payload import from_payload, to_payload
 from aiki_kernel.memory.records import Record
+from aiki_kernel.memory.settle import Settler
 from aiki_kernel.memory.store import TURN, WINDOW, MemoryStore, Point, Where
 from aiki_kernel.memory.window import Windows, windows
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aiki_kernel.memory.embedders import Embedder
+
+_log = logging.getLogger(__name__)
 
 
 class Collection:
@@ -51,7 +57,9 @@ class Collection:
         self.store = store or self._open_store()
         try:
             self.log = History(paths.memory / "history.db")
+            self._settler = Settler(self.store, self.log)
             self.look_again()
+            self._recover()
         except BaseException:
             self.store.close()
             raise
@@ -85,7 +93,10 @@ class Collection:
         reason: str = "",
         before: Mapping[str, str] | None = None,
     ) -> None:
-        """Write whole records: embed, index, log. ``before`` has the old texts of an update."""
+        """Write whole records: embed, index, log. ``before`` has the old texts of an update.
+
+        Durable on return: by the journal at once, by the store a moment later.
+        """
         self.refuse_mismatch()
         if not records:
             return
@@ -98,44 +109,52 @@ class Collection:
                 for record, vector in zip(records, vectors, strict=True)
             ]
             self._touch(record.id for record in records)
-            self.store.upsert(points)
-            self.log.record(
-                Change(
-                    record.id,
-                    "UPDATE" if before and record.id in before else "ADD",
-                    old=before.get(record.id) if before else None,
-                    new=record.data,
-                    created_at=record.created_at,
-                    actor=actor or record.user_id,
-                    role=record.role,
-                    reason=reason,
-                )
-                for record in records
+            self.store.upsert(points, wait=False)
+            self._record(
+                {record.id: json.dumps(record.to_json()) for record in records},
+                [
+                    Change(
+                        record.id,
+                        "UPDATE" if before and record.id in before else "ADD",
+                        old=before.get(record.id) if before else None,
+                        new=record.data,
+                        created_at=record.created_at,
+                        actor=actor or record.user_id,
+                        role=record.role,
+                        reason=reason,
+                    )
+                    for record in records
+                ],
             )
             self._reindex(texts.neighbours)
+        self._settler.soon()
 
     def end(self, records: Sequence[Record], *, actor: str, reason: str) -> None:
         """Remove records. Tombstones first: a replay must not bring back what was to go."""
         if not records:
             return
         with self.write:
-            self.log.record(
-                Change(
-                    record.id,
-                    "DELETE",
-                    old=record.data,
-                    created_at=record.created_at,
-                    actor=actor,
-                    role=record.role,
-                    reason=reason,
-                )
-                for record in records
+            self._record(
+                dict.fromkeys(record.id for record in records),
+                [
+                    Change(
+                        record.id,
+                        "DELETE",
+                        old=record.data,
+                        created_at=record.created_at,
+                        actor=actor,
+                        role=record.role,
+                        reason=reason,
+                    )
+                    for record in records
+                ],
             )
             self._touch(record.id for record in records)
             texts = self.window_texts((), records)
-            self.store.delete([record.id for record in records])
+            self.store.delete([record.id for record in records], wait=False)
             self._reindex(texts.neighbours)
             self._scrub(records, texts.neighbours)
+        self._settler.soon()
 
     def get(self, id: str) -> Record | None:
         """One record, if it is there."""
@@ -171,8 +190,36 @@ class Collection:
         with self.write:
             if not self._closed:
                 self._closed = True
+                try:
+                    self._settler.close()
+                except (StoreError, sqlite3.Error) as error:
+                    _log.warning("closed with an open journal: %s", error)
                 self.log.close()
                 self.store.close()
+
+    def _record(self, pending: Mapping[str, str | None], changes: Iterable[Change]) -> None:
+        # A server keeps a log of its own; only the embedded store needs our journal.
+        self.log.record(changes, pending if self.store.kind == "embedded" else None)
+
+    def _recover(self) -> None:
+        """Write again what the journal holds and the store lost (a power cut, a full disk)."""
+        _, journal = self.log.pending()
+        if not journal or self.mismatch:
+            return
+        there = {point.id: point.payload for point in self.store.get(list(journal))}
+        gone = [name for name, text in journal.items() if text is None and name in there]
+        if gone:
+            self.store.delete(gone)
+        lost = []
+        for name, text in journal.items():
+            if text is not None:
+                record = Record(**json.loads(text))
+                if name not in there or there[name].get("updated_at", "") < record.updated_at:
+                    lost.append(record)
+        if lost:
+            _log.warning("%d memories are written again from the journal", len(lost))
+            self.put(lost, reason="journal")
+        self._settler.now()
 
     def _open_store(self) -> MemoryStore:
         if self.settings.url:

@@ -70,12 +70,12 @@ class EdgeStore:
     def identity(self) -> tuple[str | None, int]:
         return self._meta["embedder"], self.dimension
 
-    def upsert(self, points: Sequence[Point]) -> None:
+    def upsert(self, points: Sequence[Point], *, wait: bool = True) -> None:
         with self._at_work() as shard:
             for start in range(0, len(points), _BATCH):
                 batch = [native(one) for one in points[start : start + _BATCH]]
                 shard.update(edge.UpdateOperation.upsert_points(batch))
-            if points:
+            if points and wait:
                 shard.flush()
 
     def set_sparse(self, vectors: Mapping[str, Mapping[str, Sparse]]) -> None:
@@ -93,10 +93,11 @@ class EdgeStore:
                 # Not flushed: it is in the write-ahead log, and can be made again from the texts.
                 shard.update(edge.UpdateOperation.update_vectors(changed))
 
-    def delete(self, ids: Sequence[str]) -> None:
+    def delete(self, ids: Sequence[str], *, wait: bool = True) -> None:
         with self._at_work() as shard:
             shard.update(edge.UpdateOperation.delete_points([uuid.UUID(name) for name in ids]))
-            shard.flush()
+            if wait:
+                shard.flush()
 
     def get(self, ids: Sequence[str]) -> list[Point]:
         with self._at_work() as shard:

@@ -1,6 +1,9 @@
 """What happened to each memory: mem0's ``history`` table, and who did it and why.
 
 The file is SQLite in WAL mode with full synchronisation: a row that was written stays.
+Its table ``pending`` is the memory's journal: what was acknowledged and may not be on the
+store's own disk pages yet (``settle.py`` empties it). One small fsync acknowledges a turn;
+making the store durable takes some ninety and happens afterwards.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,11 @@ CREATE TABLE IF NOT EXISTS history (
     reason TEXT
 );
 CREATE INDEX IF NOT EXISTS history_of_memory ON history (memory_id);
+CREATE TABLE IF NOT EXISTS pending (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    memory_id TEXT NOT NULL UNIQUE,
+    record TEXT
+);
 """
 
 _COLUMNS = (
@@ -79,8 +87,14 @@ class History:
                 f"{path} cannot be opened ({error}): move it away, or restore a snapshot."
             ) from error
 
-    def record(self, changes: Iterable[Change]) -> None:
-        """Write rows, all or none; durable on return. An ADD is written once a memory."""
+    def record(
+        self, changes: Iterable[Change], pending: Mapping[str, str | None] | None = None
+    ) -> None:
+        """Write rows, all or none; durable on return. An ADD is written once a memory.
+
+        ``pending`` goes into the journal with them: id to the record as JSON, None for one
+        that was removed.
+        """
         rows = []
         for change in changes:
             added = change.event == "ADD"
@@ -105,7 +119,7 @@ class History:
                     change.reason,
                 )
             )
-        if not rows:
+        if not rows and not pending:
             return
         marks = ",".join("?" * len(_COLUMNS))
         with self._lock:
@@ -115,10 +129,25 @@ class History:
                         f"INSERT OR IGNORE INTO history VALUES ({marks})",  # noqa: S608
                         rows,
                     )
+                    self._db.executemany(
+                        "INSERT OR REPLACE INTO pending (memory_id, record) VALUES (?, ?)",
+                        list((pending or {}).items()),
+                    )
             except sqlite3.Error as error:
                 raise StoreError(
                     f"{self.path} refused ({error}): check free space and permissions there."
                 ) from error
+
+    def pending(self) -> tuple[int, dict[str, str | None]]:
+        """The journal and the number of its last line."""
+        with self._lock:
+            rows = self._db.execute("SELECT seq, memory_id, record FROM pending").fetchall()
+        return max((row[0] for row in rows), default=0), {row[1]: row[2] for row in rows}
+
+    def settled(self, seq: int) -> None:
+        """Strike the journal up to line ``seq``: the store has it on disk."""
+        with self._lock, self._db:
+            self._db.execute("DELETE FROM pending WHERE seq <= ?", (seq,))
 
     def of(self, memory_id: str) -> list[dict[str, Any]]:
         """All rows of one memory, oldest first."""

@@ -93,7 +93,8 @@ class ServerStore:
             ).count
             return (None if others else str(name)), self.dimension
 
-    def upsert(self, points: Sequence[Point]) -> None:
+    def upsert(self, points: Sequence[Point], *, wait: bool = True) -> None:
+        # The server's own log makes a write durable: it is always waited for.
         with self._asking():
             for start in range(0, len(points), _BATCH):
                 batch = [native(one, self.slots) for one in points[start : start + _BATCH]]
@@ -111,7 +112,10 @@ class ServerStore:
             if changed:
                 self._client.update_vectors(self.collection, changed, wait=True)
 
-    def delete(self, ids: Sequence[str]) -> None:
+    def flush(self) -> None:
+        """Nothing is left to do: every write was waited for."""
+
+    def delete(self, ids: Sequence[str], *, wait: bool = True) -> None:
         with self._asking():
             self._client.delete(self.collection, models.PointIdsList(points=list(ids)), wait=True)
 

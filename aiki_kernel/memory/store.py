@@ -92,8 +92,9 @@ class MemoryStore(Protocol):
         """The sparse vectors that this collection has, of :data:`SLOTS`."""
         ...
 
-    def upsert(self, points: Sequence[Point]) -> None:
-        """Write points, each whole; durable when this returns."""
+    def upsert(self, points: Sequence[Point], *, wait: bool = True) -> None:
+        """Write points, each whole; durable when this returns, or without ``wait`` when
+        :meth:`flush` does. Either way they are found at once and outlive a killed process."""
         ...
 
     def set_sparse(self, vectors: Mapping[str, Mapping[str, Sparse]]) -> None:
@@ -103,8 +104,12 @@ class MemoryStore(Protocol):
         """
         ...
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Remove points; durable when this returns. Unknown ids are no error."""
+    def delete(self, ids: Sequence[str], *, wait: bool = True) -> None:
+        """Remove points; durable as in :meth:`upsert`. Unknown ids are no error."""
+        ...
+
+    def flush(self) -> None:
+        """Everything written so far is durable when this returns."""
         ...
 
     def get(self, ids: Sequence[str]) -> list[Point]:
