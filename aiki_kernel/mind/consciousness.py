@@ -190,7 +190,7 @@ class Consciousness:
                 f"The {built.dropped_exchanges} oldest turns did not fit into "
                 f"{settings.context_tokens} tokens of context."
             )
-        run.prompt_tokens = sum(estimate(message.content) + 4 for message in built.messages)
+        run.prompt_tokens = built.tokens
         request = ChatRequest(
             model=run.decision.model,
             messages=built.messages,

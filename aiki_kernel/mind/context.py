@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiki_kernel.memory.records import Hit
 from aiki_kernel.mind.conversation import Exchange
@@ -23,9 +24,13 @@ _PER_MESSAGE = 6  # tokens that a chat template adds around each message, about
 
 @dataclass(frozen=True)
 class Context:
-    """The messages of a request, the hits that found room in it, and what was left out."""
+    """The messages of a request, the hits that found room in it, and what was left out.
+
+    ``tokens`` is our estimate of what the messages hold.
+    """
 
     messages: tuple[ChatMessage, ...]
+    tokens: int
     used: tuple[Hit, ...]
     dropped_exchanges: int
     dropped_hits: int
@@ -64,7 +69,13 @@ def build(
         messages.append(ChatMessage("user", exchange.question))
         messages.append(ChatMessage("assistant", exchange.answer or "(no answer)"))
     messages.append(ChatMessage("user", asked))
-    return Context(tuple(messages), tuple(used), len(history) - len(kept), len(hits) - len(used))
+    return Context(
+        messages=tuple(messages),
+        tokens=context_tokens - budget,
+        used=tuple(used),
+        dropped_exchanges=len(history) - len(kept),
+        dropped_hits=len(hits) - len(used),
+    )
 
 
 def fence(hits: Sequence[Hit]) -> str:
@@ -90,5 +101,6 @@ def _fit_hits(hits: Sequence[Hit], budget: int) -> list[Hit]:
     return fitting
 
 
+@lru_cache(maxsize=2048)  # a long conversation is counted anew with every message
 def _cost(text: str) -> int:
     return estimate(text) + _PER_MESSAGE
