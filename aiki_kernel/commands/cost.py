@@ -82,7 +82,9 @@ def _table(title: str, rows: dict[str, Any], whole: dict[str, Any] | None) -> Ta
 
 
 def _row(name: str, sums: dict[str, Any]) -> list[Any]:
-    notes = [f"{sums[k]} {k}" for k in ("errors", "interrupted") if sums[k]]
+    notes = [f"{sums['errors']} failed"] if sums["errors"] else []
+    if sums["interrupted"]:
+        notes.append(f"{sums['interrupted']} interrupted")
     if sums["estimated"]:
         notes.append(f"{sums['estimated']} estimated")
     known = sums["calls"] - sums["unpriced"]

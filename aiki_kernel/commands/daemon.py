@@ -74,10 +74,11 @@ def _told(health: dict[str, Any]) -> dict[str, str]:
 
 def _flat(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_flat(inner)}" for name, inner in value.items())
+        told = ((name, _flat(inner)) for name, inner in value.items())
+        return ", ".join(f"{name} {text}" for name, text in told if text)
     if isinstance(value, list):
         return "; ".join(_flat(inner) for inner in value) or "none"
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def _version(data: dict[str, Any]) -> str:

@@ -47,7 +47,9 @@ _log = logging.getLogger(__name__)
 
 
 class LedgerPort(Protocol):
-    """Where each model call is written down."""
+    """Where each model call is written down. ``notes`` are lines that the user must see."""
+
+    notes: list[str]
 
     def record(self, entry: Entry) -> None: ...
 
@@ -272,6 +274,8 @@ class Consciousness:
                     await asyncio.to_thread(self.ledger.record, entry)
                 except AikiError as error:
                     notes.append(str(error))
+                while self.ledger.notes:
+                    notes.append(self.ledger.notes.pop(0))
 
         async def remember() -> Stored:
             if turn is None:

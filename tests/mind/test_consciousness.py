@@ -204,3 +204,11 @@ async def test_settings_changed_in_mid_conversation_lose_nothing(aiki: Aiki) -> 
     events = await events_of(aiki, "And now?")
     assert isinstance(events[-1], Remembered)
     assert len(aiki.conversation.exchanges) == 2
+
+
+async def test_a_damaged_ledger_is_moved_aside_and_said_once(aiki: Aiki) -> None:
+    aiki.paths.ledger.write_bytes(b"not a database at all" * 400)
+    notes = [(await events_of(aiki, "Hello"))[-1].note for _ in range(2)]  # type: ignore[union-attr]
+    assert "ledger" in notes[0]
+    assert notes[1] == ""
+    assert len(aiki.ledger.rows()) == 2
