@@ -86,6 +86,12 @@ class Backend(Protocol):
 
     name: str
     uses_codes: bool
+    needs_shared_memory: bool
+
+    @property
+    def note(self) -> str:
+        """What a user should know about the last answer (a fallback); usually empty."""
+        ...
 
     def search(
         self,

@@ -24,7 +24,7 @@ from aiki_kernel.compute.choice import Choice, choose, make
 from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.mojo_backend import bind, encode
 from aiki_kernel.compute.native import native
-from aiki_kernel.compute.parts import BLOCK, Layout, Parts, in_memory, round_up
+from aiki_kernel.compute.parts import BLOCK, Layout, Parts, in_memory, round_up, shared
 
 LEAST_DIM, MOST_DIM = 1, 4096
 MOST_ROWS = 2**31 - BLOCK
@@ -233,10 +233,21 @@ class VectorIndex:
 
     def use(self, backend: str) -> Choice:
         """Search with another backend from now on; returns what will be used and why."""
-        if backend != "auto":
-            self._backend(backend)
+        if backend != "auto" and self._backend(backend).needs_shared_memory:
+            self._share()
         self.backend = backend
         return self.choice()
+
+    def _share(self) -> None:
+        """Move the rows to memory that another process can map."""
+        with self._writing:
+            self._allocate = shared
+            state = self._state
+            if state.parts.fd < 0:
+                parts = self._grown(state, state.n)
+                self._state = self._snapshot_of(
+                    parts, state.n, state.live, state.alive, state.longest
+                )
 
     def choice(self) -> Choice:
         """Which backend answers now, and why."""

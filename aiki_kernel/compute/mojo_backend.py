@@ -41,6 +41,8 @@ class MojoBackend:
 
     name = "mojo"
     uses_codes = True
+    needs_shared_memory = False
+    note = ""
 
     def __init__(self, variant: str = "") -> None:
         loaded = native()

@@ -43,6 +43,8 @@ class NumpyBackend:
 
     name = "numpy"
     uses_codes = False
+    needs_shared_memory = False
+    note = ""
 
     def search(
         self,

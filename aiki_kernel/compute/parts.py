@@ -14,7 +14,13 @@ Each starts on a page. The codes are there only when compiled kernels use them.
 
 from __future__ import annotations
 
+import itertools
+import mmap
+import os
+import tempfile
+import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,9 +70,11 @@ class Layout:
         return sum(round_up(size, PAGE) for size in self.sizes())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parts:
-    """The arrays, as views of one region. ``fd`` names the region when it is shared memory."""
+    """The arrays, as views of one region. A region that can be shared with another process
+    has a file descriptor ``fd`` and a number of its own.
+    """
 
     layout: Layout
     rows: NDArray[np.float32]
@@ -74,23 +82,27 @@ class Parts:
     scales: NDArray[np.float32]
     codes1: NDArray[np.uint8]
     fd: int = -1
+    region: int = 0
 
 
-def parts_in(region: Any, layout: Layout, offset: int = 0, fd: int = -1) -> Parts:
+def parts_in(
+    buffer: Any, layout: Layout, offset: int = 0, *, fd: int = -1, region: int = 0
+) -> Parts:
     """Views of a buffer of at least ``offset + layout.total()`` bytes."""
     at = [offset + start for start in layout.offsets()]
     n = layout.capacity if layout.coded else 0
     return Parts(
         layout,
-        np.frombuffer(region, np.float32, layout.capacity * layout.dim, at[0]).reshape(
+        np.frombuffer(buffer, np.float32, layout.capacity * layout.dim, at[0]).reshape(
             layout.capacity, layout.dim
         ),
-        np.frombuffer(region, np.uint8, n * layout.stride, at[1] if n else 0).reshape(
+        np.frombuffer(buffer, np.uint8, n * layout.stride, at[1] if n else 0).reshape(
             n, layout.stride
         ),
-        np.frombuffer(region, np.float32, n, at[2] if n else 0),
-        np.frombuffer(region, np.uint8, n * layout.groups, at[3] if n else 0),
+        np.frombuffer(buffer, np.float32, n, at[2] if n else 0),
+        np.frombuffer(buffer, np.uint8, n * layout.groups, at[3] if n else 0),
         fd,
+        region,
     )
 
 
@@ -99,6 +111,22 @@ def in_memory(layout: Layout) -> Parts:
     region = np.zeros(layout.total() + PAGE, np.uint8)
     start = -region.ctypes.data % PAGE
     return parts_in(region[start:].data, layout)
+
+
+_REGIONS = itertools.count(1)
+
+
+def shared(layout: Layout) -> Parts:
+    """Parts in memory that another process can map by its descriptor."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("aiki-vectors")
+    else:
+        fd, name = tempfile.mkstemp()
+        Path(name).unlink()
+    os.ftruncate(fd, layout.total())
+    parts = parts_in(mmap.mmap(fd, layout.total()), layout, fd=fd, region=next(_REGIONS))
+    weakref.finalize(parts, os.close, fd)
+    return parts
 
 
 def encode_with_numpy(parts: Parts, first: int, last: int) -> None:

@@ -17,7 +17,7 @@ from aiki_kernel.compute.server_backend import ServerBackend
 MAKERS: dict[str, Callable[[], Backend]] = {"numpy": NumpyBackend}
 for _variant in runnable():
     MAKERS[f"mojo-{_variant}"] = lambda variant=_variant: MojoBackend(variant)
-if False:
+if runnable():
     MAKERS["mojo-server"] = ServerBackend
 
 
@@ -25,7 +25,7 @@ def index_with(backend: Backend, dim: int, metric: str = "cosine") -> VectorInde
     """An index that answers with exactly this backend."""
     index = VectorIndex(dim, metric, backend="numpy")  # type: ignore[arg-type]
     index._made["here"] = backend
-    index.backend = "here"
+    index.use("here")
     return index
 
 
