@@ -76,12 +76,16 @@ class VectorIndex:
         backend: str = "auto",
     ) -> VectorIndex:
         """An index over arrays that are filled already (a mapped file)."""
-        index = cls(parts.layout.dim, metric, backend=backend)
-        if index._coded and not parts.layout.coded:
-            raise VectorError("These arrays have no codes, which the kernels here need.")
-        index._coded = parts.layout.coded
+        index = cls(parts.layout.dim, metric)
+        if index._kernels is None:
+            index._coded = False
+        elif not parts.layout.coded:  # written where there were no kernels
+            bare, parts = parts, in_memory(replace(parts.layout, coded=True))
+            parts.rows[:n] = bare.rows[:n]
+            index._encode(parts, 0, n)
         live = n if alive is None else int(np.count_nonzero(alive))
         index._state = index._snapshot_of(parts, n, live, alive if live < n else None, longest)
+        index.use(backend)
         return index
 
     def _snapshot_of(
@@ -106,6 +110,17 @@ class VectorIndex:
     def size(self) -> int:
         """Row numbers given out, deleted ones included: the length of a mask."""
         return self._state.n
+
+    @property
+    def coded(self) -> bool:
+        """Whether every row has its codes."""
+        return self._coded
+
+    @property
+    def note(self) -> str:
+        """What a user should know about the last answer: a fallback; usually empty."""
+        made = self._made.get(self.backend)
+        return made.note if made is not None else ""
 
     @property
     def snapshot(self) -> Snapshot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -36,6 +37,7 @@ def served() -> Iterator[tuple[VectorIndex, ServerBackend, np.ndarray]]:
     index.close()
 
 
+@pytest.mark.slow
 def test_killed_fifty_times_at_random_moments(served) -> None:
     index, backend, rows = served
     right = index.search(rows[:40], 5, method="exact").rows
@@ -97,7 +99,8 @@ def test_garbage_gets_an_error_frame(garbage: bytes) -> None:
     ours.sendall(garbage)
     kind, text = frames.receive(ours)
     assert (kind, bytes(text)) == (Kind.ERROR, b"not a frame")
-    assert ours.recv(1) == b""
+    with contextlib.suppress(ConnectionResetError):  # closed with our bytes unread
+        assert ours.recv(1) == b""
 
 
 def test_frames_that_make_no_sense_get_an_error_frame_and_serving_goes_on() -> None:
@@ -118,7 +121,7 @@ def test_false_sizes_over_a_real_region_are_refused(served) -> None:
     index.search(rows[0], 1)
     good = [index.snapshot.parts.region, 20000, 1, 5, 100, 9, 0, 2, 1, 1]
     query = rows[0].tobytes()
-    lies = [(1, 1 << 40), (1, 30001), (2, 3), (2, 0), (3, 0), (3, 1 << 27), (4, 3), (4, 60000)]
+    lies = [(1, 1 << 40), (1, 30017), (2, 3), (2, 0), (3, 0), (3, 1 << 27), (4, 3), (4, 60000)]
     lies += [(5, 2), (5, 70000), (6, 5), (6, 1 << 40), (7, 9), (0, 12345)]
     with backend._process.connection() as connection:
         for place, value in lies:
