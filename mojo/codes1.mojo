@@ -231,9 +231,7 @@ def triple_sum(codes: Bytes, tables: Bytes) -> Lanes:
 
 
 @always_inline
-def scan_blocks[TRIPLES: Int](
-    codes: Bytes, triples: Int, blocks: Int, tables: Bytes, sums: Shorts
-):
+def scan_blocks[TRIPLES: Int](codes: Bytes, triples: Int, blocks: Int, tables: Bytes, sums: Shorts):
     """Estimates of `blocks` blocks of rows. Within a register's worth of rows the sums of even
     rows come first, then those of odd rows; `row_of_position` undoes it.
     """

@@ -5,6 +5,8 @@ coded the same way but signed. Integer sums do not depend on the order of additi
 variant and the NumPy reference find exactly the same sums. Rows are padded to whole registers with
 128, queries with 0.
 """
+from std.bit import pop_count
+from std.memory import pack_bits
 from std.sys import llvm_intrinsic, prefetch
 from lanes import (
     BYTE_LANES,
@@ -21,6 +23,7 @@ from best import clear, key_of, offer, row_of, sift, worst_score
 
 comptime PAD = 64  # bytes; row stride of the codes is a multiple of it
 comptime ROWS = 4
+comptime SLACK = 2  # candidates more than asked for that are cheaper to keep than to part with
 
 
 @always_inline
@@ -162,13 +165,70 @@ def scan8(
                     bar = worst_score(heap)
         i += ROWS
     while i < n:
-        var s = Float32(
-            sums8[1](codes.unsafe_offset(i * stride), query, stride)[0] - offset
-        ) * scales[unsafe_offset=i]
+        var s = (
+            Float32(sums8[1](codes.unsafe_offset(i * stride), query, stride)[0] - offset)
+            * scales[unsafe_offset=i]
+        )
         if s > bar and allowed(bitmap, filtered, i):
             sift(heap, keep, key_of(s, i))
             bar = worst_score(heap)
         i += 1
+
+
+@always_inline
+def reach(scores: Floats, count: Int, bar: Float32) -> Int:
+    """How many of the scores are at least the bar; count is a multiple of the lanes."""
+    var total = 0
+    var i = 0
+    while i < count:
+        var above = scores.unsafe_load[width=INT_LANES](i).ge(bar)
+        total += Int(pop_count(UInt32(pack_bits(above))))
+        i += INT_LANES
+    return total
+
+
+@always_inline
+def keep_few(scores: Floats, candidates: Keys, count: Int, few: Keys, keep: Int) -> Int:
+    """Collect the keys of at least the best `keep` scores, a few more when they lie close
+    together; returns how many. Bisection has no branch that depends on the data's order, which
+    a heap has.
+    """
+    var padded = round_up(count, INT_LANES)
+    for z in range(count, padded):
+        scores[unsafe_offset=z] = Float32.MIN
+    var low = Float32.MAX
+    var high = Float32.MIN
+    var i = 0
+    while i < padded:
+        high = max(high, scores.unsafe_load[width=INT_LANES](i).reduce_max())
+        i += INT_LANES
+    for z in range(count):
+        low = min(low, scores[unsafe_offset=z])
+    var reached = count
+    for _ in range(24):
+        if reached <= keep + SLACK:
+            break
+        var middle = low + (high - low) * Float32(0.5)
+        var n = reach(scores, padded, middle)
+        if n >= keep:
+            low = middle
+            reached = n
+        else:
+            high = middle
+    if reached > keep + SLACK:  # many equal scores: the heap knows which rows come first
+        clear(few, keep)
+        for z in range(count):
+            offer(
+                few,
+                keep,
+                key_of(scores[unsafe_offset=z], row_of(candidates[unsafe_offset=z])),
+            )
+        return keep
+    var found = 0
+    for z in range(count):
+        few[unsafe_offset=found] = candidates[unsafe_offset=z]
+        found += Int(scores[unsafe_offset=z] >= low)
+    return found
 
 
 @always_inline
@@ -180,12 +240,14 @@ def rescore8(
     stride: Int,
     candidates: Keys,
     count: Int,
-    heap: Keys,
+    scores: Floats,
+    few: Keys,
     keep: Int,
-):
-    """Leave the best `keep` of the candidate rows in the heap, by their 8-bit scores."""
+) -> Int:
+    """Leave the best `keep` of the candidate rows, and perhaps a few more, in `few`, by their
+    8-bit scores; returns how many. `few` has room for `keep + SLACK + 1`.
+    """
     comptime AHEAD = 8
-    clear(heap, keep)
     for z in range(count):
         if z + AHEAD < count:
             var soon = codes.unsafe_offset(row_of(candidates[unsafe_offset=z + AHEAD]) * stride)
@@ -195,4 +257,9 @@ def rescore8(
                 j += 64
         var row = row_of(candidates[unsafe_offset=z])
         var s = sums8[1](codes.unsafe_offset(row * stride), query, stride)[0] - offset
-        offer(heap, keep, key_of(Float32(s) * scales[unsafe_offset=row], row))
+        scores[unsafe_offset=z] = Float32(s) * scales[unsafe_offset=row]
+    if count <= keep:
+        for z in range(count):
+            few[unsafe_offset=z] = candidates[unsafe_offset=z]
+        return count
+    return keep_few(scores, candidates, count, few, keep)

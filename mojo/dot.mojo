@@ -10,6 +10,7 @@ from best import clear, key_of, offer, row_of, sift, sort_best_first, worst_scor
 
 comptime W = simd_width_of[DType.float32]()
 comptime W64 = simd_width_of[DType.float64]()
+comptime MOST_RANKED = 48  # keys that are ranked by counting; more go through a heap
 comptime ROWS = 4  # rows scored together, so that the query is loaded once for all of them
 
 
@@ -77,17 +78,25 @@ def dot_double(row: Floats, query: Doubles, dim: Int) -> Float64:
     var e = SIMD[DType.float64, W64](0)
     var j = 0
     while j + 4 * W64 <= dim:
-        a = row.unsafe_load[width=W64](j).cast[DType.float64]().fma(
-            query.unsafe_load[width=W64](j), a
+        a = (
+            row.unsafe_load[width=W64](j)
+            .cast[DType.float64]()
+            .fma(query.unsafe_load[width=W64](j), a)
         )
-        b = row.unsafe_load[width=W64](j + W64).cast[DType.float64]().fma(
-            query.unsafe_load[width=W64](j + W64), b
+        b = (
+            row.unsafe_load[width=W64](j + W64)
+            .cast[DType.float64]()
+            .fma(query.unsafe_load[width=W64](j + W64), b)
         )
-        c = row.unsafe_load[width=W64](j + 2 * W64).cast[DType.float64]().fma(
-            query.unsafe_load[width=W64](j + 2 * W64), c
+        c = (
+            row.unsafe_load[width=W64](j + 2 * W64)
+            .cast[DType.float64]()
+            .fma(query.unsafe_load[width=W64](j + 2 * W64), c)
         )
-        e = row.unsafe_load[width=W64](j + 3 * W64).cast[DType.float64]().fma(
-            query.unsafe_load[width=W64](j + 3 * W64), e
+        e = (
+            row.unsafe_load[width=W64](j + 3 * W64)
+            .cast[DType.float64]()
+            .fma(query.unsafe_load[width=W64](j + 3 * W64), e)
         )
         j += 4 * W64
     var sum = ((a + b) + (c + e)).reduce_add()
@@ -105,24 +114,45 @@ def rescore(
     dim: Int,
     candidates: Keys,
     count: Int,
-    heap: Keys,
+    best: Keys,
     k: Int,
 ):
-    """Score the candidates exactly and sort the best k into the heap. `scale` is one over the
-    query's length for cosine, one for the dot product.
+    """Score the candidates exactly and put the best k, sorted, into `best`. `scale` is one over
+    the query's length for cosine, one for the dot product. The candidates are used up.
     """
-    comptime AHEAD = 3
-    clear(heap, k)
+    comptime AHEAD = 4
+    clear(best, k)
+    for z in range(min(AHEAD, count)):
+        request(rows, dim, candidates[unsafe_offset=z])
     for z in range(count):
-        if z + AHEAD < count and candidates[unsafe_offset=z + AHEAD] != 0:
-            var soon = rows.unsafe_offset(row_of(candidates[unsafe_offset=z + AHEAD]) * dim)
-            var j = 0
-            while j < dim:
-                prefetch(soon.unsafe_offset(j))
-                j += 16
+        if z + AHEAD < count:
+            request(rows, dim, candidates[unsafe_offset=z + AHEAD])
         var key = candidates[unsafe_offset=z]
         if key != 0:
             var row = row_of(key)
             var score = dot_double(rows.unsafe_offset(row * dim), query, dim) * scale
-            offer(heap, k, key_of(Float32(score), row))
-    sort_best_first(heap, k)
+            candidates[unsafe_offset=z] = key_of(Float32(score), row)
+    if count > MOST_RANKED:
+        for z in range(count):
+            offer(best, k, candidates[unsafe_offset=z])
+        sort_best_first(best, k)
+        return
+    # the place of a key is the number of keys above it: no branch depends on their order
+    for z in range(count):
+        var key = candidates[unsafe_offset=z]
+        var place = 0
+        for other in range(count):
+            place += Int(candidates[unsafe_offset=other] > key)
+        if place < k and key != 0:
+            best[unsafe_offset=place] = key
+
+
+@always_inline
+def request(rows: Floats, dim: Int, key: UInt64):
+    """Ask the memory for a row that is needed soon."""
+    if key != 0:
+        var soon = rows.unsafe_offset(row_of(key) * dim)
+        var j = 0
+        while j < dim:
+            prefetch(soon.unsafe_offset(j))
+            j += 16

@@ -57,9 +57,7 @@ def needed(library: bytearray, forget_paths: bool) -> set[str]:
     start, size, count = struct.unpack_from("<Q", library, 32) + struct.unpack_from(
         "<HH", library, 54
     )
-    segments = [
-        struct.unpack_from("<IIQQQQQQ", library, start + i * size) for i in range(count)
-    ]
+    segments = [struct.unpack_from("<IIQQQQQQ", library, start + i * size) for i in range(count)]
     dynamic = next(segment for segment in segments if segment[0] == 2)
     entries = []
     for at in range(dynamic[2], dynamic[2] + dynamic[5], 16):
@@ -144,7 +142,13 @@ class MojoBuildHook(BuildHookInterface):
         fresh = folder / f"{variant}.{os.getpid()}.so"
         words = [mojo, "build", "--emit", "shared-lib", "--target-cpu", cpu]
         words += ["--target-features", features] if features else []
-        words += ["-Xlinker", "-s", "-o", str(fresh), str(sources[0].parent / "native_kernels.mojo")]
+        words += [
+            "-Xlinker",
+            "-s",
+            "-o",
+            str(fresh),
+            str(sources[0].parent / "native_kernels.mojo"),
+        ]
         done = subprocess.run(
             words, env=os.environ | QUIET, capture_output=True, text=True, check=False
         )

@@ -122,10 +122,9 @@ def hold_parts(w: Words, args: Words, writable: Bool) -> Bool:
     if w[unsafe_offset=CODED] != 0:
         fits = fits and length(w.unsafe_offset(VIEW)) >= capacity * round_up(dim, PAD)
         fits = fits and length(w.unsafe_offset(2 * VIEW)) >= capacity * 4
-        fits = (
-            fits
-            and length(w.unsafe_offset(3 * VIEW)) >= round_up(capacity, BLOCK_ROWS) * sign_bytes(dim)
-        )
+        fits = fits and length(w.unsafe_offset(3 * VIEW)) >= round_up(
+            capacity, BLOCK_ROWS
+        ) * sign_bytes(dim)
     if not fits:
         _ = refuse("ValueError", "a buffer is too short for capacity and dimension")
     return fits

@@ -9,7 +9,7 @@ from std.math import sqrt
 from lanes import Bytes, Doubles, Floats, Keys, Longs, Shorts, SignedBytes, round_up
 from best import clear, row_of, score_of
 from codes1 import build_tables, sign_bytes, table_bytes
-from codes8 import PAD, encode_query8, rescore8, scan8
+from codes8 import PAD, SLACK, encode_query8, rescore8, scan8
 from dot import rescore, scan_exact
 from sieve import BINS, CHUNK, capacity, sift_rows
 
@@ -55,12 +55,19 @@ def scratch_bytes(dim: Int, plan: Plan) -> Int:
     """Working memory of a call; the order is that of `answer`."""
     var total = aligned(round_up(dim, 24) * 4) + aligned(dim * 8) + aligned(round_up(dim, PAD))
     total += aligned(table_bytes(dim)) + CHUNK * 2 + BINS * 2
-    total += aligned(capacity(plan.depth) * 8) + aligned(plan.few * 8) + aligned(plan.k * 8)
+    total += (
+        aligned(capacity(plan.depth) * 8)
+        + aligned((plan.few + SLACK + 1) * 8)
+        + aligned(plan.k * 8)
+    )
+    total += aligned(round_up(capacity(plan.depth), 64) * 4)
     return total + 64
 
 
 @always_inline
-def answer(index: Index, plan: Plan, query: Floats, scratch: Bytes, scores: Floats, found: Longs) -> Int:
+def answer(
+    index: Index, plan: Plan, query: Floats, scratch: Bytes, scores: Floats, found: Longs
+) -> Int:
     """Write the best k rows of one query, best first; returns how many there were, or -1 for
     a query that is not finite or too long.
     """
@@ -81,8 +88,10 @@ def answer(index: Index, plan: Plan, query: Floats, scratch: Bytes, scores: Floa
     var sieve = at.unsafe_bitcast[UInt64]()
     at = at.unsafe_offset(aligned(capacity(plan.depth) * 8))
     var few = at.unsafe_bitcast[UInt64]()
-    at = at.unsafe_offset(aligned(plan.few * 8))
+    at = at.unsafe_offset(aligned((plan.few + SLACK + 1) * 8))
     var best = at.unsafe_bitcast[UInt64]()
+    at = at.unsafe_offset(aligned(plan.k * 8))
+    var scores8 = at.unsafe_bitcast[Float32]()
 
     var squares = SIMD[DType.float64, 8](0)
     var j = 0
@@ -109,33 +118,66 @@ def answer(index: Index, plan: Plan, query: Floats, scratch: Bytes, scores: Floa
     if plan.cosine:
         scale = 1 / sqrt(square) if square > 0 else Float64(0)
 
+    var kept = plan.few
     if plan.method == CODES1:
         build_tables(padded, dim, tables)
         var count = sift_rows(
-            index.codes1, plan.n, dim, tables, plan.bitmap, plan.filtered, plan.depth, plan.guess,
-            sums, bins, sieve,
+            index.codes1,
+            plan.n,
+            dim,
+            tables,
+            plan.bitmap,
+            plan.filtered,
+            plan.depth,
+            plan.guess,
+            sums,
+            bins,
+            sieve,
         )
-        if plan.guess and count < plan.depth:
+        if plan.guess and plan.filtered and count < plan.depth:
             count = sift_rows(
-                index.codes1, plan.n, dim, tables, plan.bitmap, plan.filtered, plan.depth, False,
-                sums, bins, sieve,
+                index.codes1,
+                plan.n,
+                dim,
+                tables,
+                plan.bitmap,
+                plan.filtered,
+                plan.depth,
+                False,
+                sums,
+                bins,
+                sieve,
             )
         var offset = encode_query8(padded, dim, coded)
-        rescore8(
-            index.codes8, index.scales, coded, offset, round_up(dim, PAD), sieve, count, few,
+        kept = rescore8(
+            index.codes8,
+            index.scales,
+            coded,
+            offset,
+            round_up(dim, PAD),
+            sieve,
+            count,
+            scores8,
+            few,
             plan.few,
         )
     elif plan.method == CODES8:
         var offset = encode_query8(padded, dim, coded)
         scan8(
-            index.codes8, index.scales, coded, offset, plan.n, round_up(dim, PAD), plan.bitmap,
-            plan.filtered, few, plan.few,
+            index.codes8,
+            index.scales,
+            coded,
+            offset,
+            plan.n,
+            round_up(dim, PAD),
+            plan.bitmap,
+            plan.filtered,
+            few,
+            plan.few,
         )
     else:
-        scan_exact(
-            index.rows, padded, plan.n, dim, plan.bitmap, plan.filtered, few, plan.few
-        )
-    rescore(index.rows, exact, scale, dim, few, plan.few, best, plan.k)
+        scan_exact(index.rows, padded, plan.n, dim, plan.bitmap, plan.filtered, few, plan.few)
+    rescore(index.rows, exact, scale, dim, few, kept, best, plan.k)
     var count = 0
     while count < plan.k and best[unsafe_offset=count] != 0:
         var key = best[unsafe_offset=count]
@@ -145,9 +187,16 @@ def answer(index: Index, plan: Plan, query: Floats, scratch: Bytes, scores: Floa
     return count
 
 
-def answer_all(index: Index, plan: Plan, queries: Floats, count: Int, scratch: Bytes, scores: Floats, found: Longs) -> Int:
-    """Answer `count` queries one after another; returns the least number of rows found, or -1.
-    """
+def answer_all(
+    index: Index,
+    plan: Plan,
+    queries: Floats,
+    count: Int,
+    scratch: Bytes,
+    scores: Floats,
+    found: Longs,
+) -> Int:
+    """Answer `count` queries one after another; returns the least number of rows found, or -1."""
     var least = plan.k
     for i in range(count):
         var n = answer(

@@ -57,7 +57,9 @@ def highest_bar(sums: Shorts, count: Int, depth: Int, top: Int) -> Int:
     return low
 
 
-def keep_best(sieve: Keys, count: Int, depth: Int, floor: Int, top: Int, bins: Shorts) -> Tuple[Int, Int]:
+def keep_best(
+    sieve: Keys, count: Int, depth: Int, floor: Int, top: Int, bins: Shorts
+) -> Tuple[Int, Int]:
     """Drop what is not among the best `depth`, ties kept; returns how many stay and their
     lowest estimate.
     """
@@ -141,8 +143,12 @@ def sift_rows(
         var rows = min(CHUNK, n - first)
         var blocks = (rows + BLOCK_ROWS - 1) // BLOCK_ROWS
         scan1(codes.unsafe_offset(first // BLOCK_ROWS * stride), dim, blocks, tables, sums)
-        if guess and first == 0 and rows > depth + depth // 4:
-            bar = highest_bar(sums, blocks * BLOCK_ROWS, depth + depth // 16, top)
+        if rows % BLOCK_ROWS != 0:  # the last block is not full
+            for position in range((blocks - 1) * BLOCK_ROWS, blocks * BLOCK_ROWS):
+                if row_of_position(position) >= rows:
+                    sums[unsafe_offset=position] = 0
+        if guess and first == 0 and rows > depth + depth // 2:
+            bar = highest_bar(sums, blocks * BLOCK_ROWS, depth, top)
             floor = bar
         var position = 0
         while position < blocks * BLOCK_ROWS:
@@ -171,7 +177,7 @@ def sift_rows(
                     floor = Int(worst >> 32)
                     bar = floor + 1
         first += CHUNK
-    if count > depth + depth // 8:
+    if count > depth + depth // 2:
         var kept, _ = keep_best(sieve, count, depth, floor, top, bins)
         count = kept
     if count > 2 * depth:

@@ -12,11 +12,13 @@ works. All backends keep one contract, and one suite of tests runs on all of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.parts import Parts
 
 Metric = Literal["cosine", "dot"]
@@ -54,6 +56,13 @@ class Snapshot:
         return self.parts.layout.dim
 
 
+def check_finite(queries: NDArray[np.float32]) -> None:
+    """Raise VectorError unless every query is finite and not too long."""
+    wide = queries.astype(np.float64)
+    if not bool((np.einsum("...j,...j->...", wide, wide) <= LONGEST**2).all()):
+        raise VectorError("A query is not finite or is longer than 1e16.")
+
+
 class Plan(NamedTuple):
     """How to search: ``depth`` rows survive the 1-bit scan, ``few`` are scored exactly."""
 
@@ -63,6 +72,7 @@ class Plan(NamedTuple):
     few: int
 
 
+@lru_cache(maxsize=256)
 def plan_for(method: Method | Literal["auto"], k: int, n: int, dim: int, coded: bool) -> Plan:
     """Depths that keep recall@10 at 0.995 on sentence embeddings (measured; see the bench).
 
@@ -72,10 +82,8 @@ def plan_for(method: Method | Literal["auto"], k: int, n: int, dim: int, coded: 
     few = min(n, k + max(4, k // 4))
     depth = min(n, max(64, int(np.ceil(10 * k * max(1.0, n / 1000) ** 0.2))))
     if method == "auto":
-        if not coded or n < 192 or k * 8 > n:
-            method = "exact"
-        else:
-            method = "1bit" if dim >= 128 else "8bit"
+        codes: Method = "1bit" if dim >= 128 else "8bit"
+        method = codes if coded and n >= 192 and k * 8 <= n else "exact"
     if max(depth, few) > 15000 or (method != "exact" and not coded):
         method = "exact"
     return Plan(method, k, max(depth, few), few)
@@ -101,7 +109,8 @@ class Backend(Protocol):
         mask: NDArray[np.bool_] | None,
         allowed: int,
     ) -> Found:
-        """Answer ``(q, dim)`` finite float32 queries with ``(q, plan.k)`` rows.
+        """Answer one contiguous float32 query ``(dim,)`` with ``(plan.k,)`` rows, or a batch
+        ``(q, dim)`` with ``(q, plan.k)``. Raises VectorError for one that is not finite.
 
         ``mask`` (bool, ``(n,)``, deleted rows already out of it) restricts the answer to
         ``allowed`` rows; ``None`` allows the snapshot's live rows.

@@ -19,7 +19,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aiki_kernel.compute.backend import LONGEST, Backend, Found, Method, Metric, Snapshot, plan_for
+from aiki_kernel.compute.backend import (
+    LONGEST,
+    Backend,
+    Found,
+    Method,
+    Metric,
+    Snapshot,
+    check_finite,
+    plan_for,
+)
 from aiki_kernel.compute.choice import Choice, choose, make
 from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.mojo_backend import bind, encode
@@ -29,6 +38,7 @@ from aiki_kernel.compute.parts import BLOCK, Layout, Parts, in_memory, round_up,
 LEAST_DIM, MOST_DIM = 1, 4096
 MOST_ROWS = 2**31 - BLOCK
 STEP = 16384  # rows taken in at a time, so that wide copies stay small
+FLOAT32 = np.dtype(np.float32)
 FEW = 32  # rows below which `auto` stays with NumPy
 
 
@@ -291,17 +301,14 @@ class VectorIndex:
         wrong shape, one that is not finite, or a negative ``k``.
         """
         started = time.perf_counter()
-        queries, single = self._queries(query)
-        while True:
-            writes = self._writes
-            found = self._answer(queries, k, mask, method)
-            if not writes & 1 and writes == self._writes:
-                break
+        queries = self._queries(query)
+        writes = self._writes
+        found = self._answer(queries, k, mask, method)
+        if writes & 1 or writes != self._writes:  # rows were overwritten meanwhile
             with self._writing:
                 found = self._answer(queries, k, mask, method)
-                break
         self.last_seconds = time.perf_counter() - started
-        return Found(found.rows[0], found.scores[0]) if single else found
+        return found
 
     def _answer(
         self,
@@ -324,33 +331,28 @@ class VectorIndex:
             raise VectorError(f"k must not be negative: {k}.")
         k = min(int(k), allowed)
         if k == 0 or len(queries) == 0:
-            self._finite(queries)
-            empty = (len(queries), k)
+            check_finite(queries)
+            empty = (*queries.shape[:-1], k)
             return Found(np.empty(empty, np.int64), np.empty(empty, np.float32))
         name = self.backend
         if name == "auto":
             name = "mojo" if self._kernels is not None and state.n >= FEW else "numpy"
         backend = self._made.get(name) or self._backend(name)
         if not backend.uses_codes:
-            self._finite(queries)
+            check_finite(queries)
         plan = plan_for(method, k, state.n, self.dim, backend.uses_codes and self._coded)
         if method != "auto" and not backend.uses_codes:
             plan = plan_for(method, k, state.n, self.dim, True)
         return backend.search(state, queries, plan, which, allowed)
 
-    def _queries(self, query: ArrayLike) -> tuple[NDArray[np.float32], bool]:
-        if type(query) is not np.ndarray or query.dtype != np.float32:
+    def _queries(self, query: ArrayLike) -> NDArray[np.float32]:
+        if type(query) is not np.ndarray or query.dtype is not FLOAT32:
             query = self._floats(query)
-        if query.ndim == 1 and query.shape[0] == self.dim:
-            return np.ascontiguousarray(query)[None], True
-        if query.ndim != 2 or query.shape[1] != self.dim:
+        if not query.flags.c_contiguous:
+            query = np.ascontiguousarray(query)
+        if query.shape != (self.dim,) and (query.ndim != 2 or query.shape[1] != self.dim):
             raise VectorError(f"A query has {self.dim} components, not {_shape(query)}.")
-        return np.ascontiguousarray(query), False
-
-    def _finite(self, queries: NDArray[np.float32]) -> None:
-        wide = queries.astype(np.float64)
-        if not bool((np.einsum("ij,ij->i", wide, wide) <= LONGEST**2).all()):
-            raise VectorError("A query is not finite or is longer than 1e16.")
+        return query
 
     def _floats(self, vectors: ArrayLike) -> NDArray[np.float32]:
         try:

@@ -76,10 +76,10 @@ def save(path: Path, index: VectorIndex, *, stamp: str, keys: NDArray[np.uint8])
     layout = Layout(state.dim, round_up(max(BLOCK, state.n + state.n // 4), BLOCK), coded)
     alive = np.ones(state.n, np.uint8) if state.alive is None else state.alive.view(np.uint8)
     blocks = (state.n + BLOCK - 1) // BLOCK * BLOCK * layout.groups
-    sections = [state.parts.rows[: state.n]]
+    sections: list[NDArray[Any]] = [state.parts.rows[: state.n]]
     if coded:
         parts = state.parts
-        sections += [parts.codes8[: state.n], parts.scales[: state.n], parts.codes1[:blocks]]  # type: ignore[list-item]
+        sections += [parts.codes8[: state.n], parts.scales[: state.n], parts.codes1[:blocks]]
     header = json.dumps(
         {
             "version": VERSION,

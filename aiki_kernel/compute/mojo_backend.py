@@ -63,8 +63,9 @@ class MojoBackend:
         allowed: int,
     ) -> Found:
         bitmap = snapshot.bitmap if mask is None else np.packbits(mask, bitorder="little")
-        rows = np.empty((len(queries), plan.k), np.int64)
-        scores = np.empty((len(queries), plan.k), np.float32)
+        shape = plan.k if queries.ndim == 1 else (len(queries), plan.k)
+        rows = np.empty(shape, np.int64)
+        scores = np.empty(shape, np.float32)
         binding = snapshot.binding
         if binding is None:
             binding = bind(self.kernels, snapshot.parts)

@@ -12,13 +12,14 @@ import importlib.util
 import platform
 import sys
 import sysconfig
-
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-AVX2 = frozenset("avx avx2 bmi1 bmi2 f16c fma abm movbe".split())
-AVX512 = AVX2 | frozenset("avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni".split())
+AVX2 = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"])
+AVX512 = AVX2 | frozenset(
+    ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"]
+)
 VARIANTS = {
     "avx512vbmi": AVX512 | {"avx512_vbmi"},
     "avx512vnni": AVX512,
@@ -78,7 +79,9 @@ def cpu_flags() -> frozenset[str]:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return frozenset()
-    return next((frozenset(line.split()) for line in lines if line.startswith("flags")), frozenset())
+    return next(
+        (frozenset(line.split()) for line in lines if line.startswith("flags")), frozenset()
+    )
 
 
 @cache
@@ -90,7 +93,7 @@ def load_variant(variant: str) -> Kernels:
         raise ImportError(f"no loader for {library(variant).name}")
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
-    return module  # type: ignore[return-value]
+    return module
 
 
 @cache

@@ -56,6 +56,8 @@ class NumpyBackend:
     ) -> Found:
         if mask is None and snapshot.alive is not None:
             mask = snapshot.alive
+        if queries.ndim == 1:
+            return Found(*self._one(snapshot, queries, plan, mask, None))
         rows = np.empty((len(queries), plan.k), np.int64)
         scores = np.empty((len(queries), plan.k), np.float32)
         if plan.method == "exact" and len(queries) > 1:

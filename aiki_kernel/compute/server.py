@@ -26,7 +26,7 @@ class Server:
 
     def __init__(self, kernels: Kernels) -> None:
         self.kernels = kernels
-        self.regions: dict[int, Any] = {}
+        self.regions: dict[int, tuple[Any, int]] = {}
 
     def serve(self, connection: socket.socket) -> None:
         """Answer frames until the other side closes. What is no frame is answered with an
@@ -70,10 +70,9 @@ class Server:
                 threading.Thread(target=self.serve, args=(other,), daemon=True).start()
             elif kind != Kind.PING:
                 raise ValueError(f"unknown kind {kind}")
-        except (ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
-            frames.send(connection, Kind.ERROR, f"{type(error).__name__}: {error}".encode())
-            return
-        except Exception as error:  # struct.error is a plain Exception
+        except OSError:
+            raise  # the connection itself
+        except Exception as error:
             frames.send(connection, Kind.ERROR, f"{type(error).__name__}: {error}".encode())
             return
         frames.send(connection, Kind.DONE)
@@ -88,19 +87,23 @@ class Server:
             if offset + length > size:
                 raise ValueError("an array lies outside its region")
             arrays.append(mapped[offset : offset + length])
-        self.regions[region] = self.kernels.bind(*arrays, capacity, dim)
+        rows, codes8, scales, codes1 = arrays
+        self.regions[region] = (
+            self.kernels.bind(rows, codes8, scales, codes1, capacity, dim),
+            dim,
+        )
 
     def search(self, body: bytearray) -> bytes:
         """Run one search; the kernels check every length again."""
         fields = frames.SEARCH.unpack_from(body)
         region, n, count, k, depth, few, bitmap_length, method, guess, cosine = fields
-        binding = self.regions[region]
+        binding, dim = self.regions[region]
         rest = memoryview(body)[frames.SEARCH.size :]
         if bitmap_length > len(rest) or count < 1 or count * k > frames.LARGEST // (ROW + SCORE):
             raise ValueError("a search frame of the wrong length")
         bitmap, queries = rest[:bitmap_length], rest[bitmap_length:]
         rows, scores = bytearray(count * k * ROW), bytearray(count * k * SCORE)
-        if len(queries) % count:
+        if len(queries) != count * dim * SCORE:
             raise ValueError("a search frame of the wrong length")
         found = self.kernels.search(
             binding, method, queries, n, k, depth, few, bitmap, guess, cosine, scores, rows

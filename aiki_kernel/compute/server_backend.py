@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiki_kernel.compute import frames
-from aiki_kernel.compute.backend import METHODS, Found, Plan, Snapshot
+from aiki_kernel.compute.backend import METHODS, Found, Plan, Snapshot, check_finite
 from aiki_kernel.compute.errors import BackendError, VectorError
 from aiki_kernel.compute.frames import FrameError, Kind
 from aiki_kernel.compute.native import native
@@ -153,13 +153,11 @@ class ServerBackend:
         mask: NDArray[np.bool_] | None,
         allowed: int,
     ) -> Found:
-        bitmap = (
-            snapshot.bitmap if mask is None else np.packbits(mask, bitorder="little").tobytes()
-        )
+        bitmap = snapshot.bitmap if mask is None else np.packbits(mask, bitorder="little").tobytes()
         head = frames.SEARCH.pack(
             snapshot.parts.region,
             snapshot.n,
-            len(queries),
+            1 if queries.ndim == 1 else len(queries),
             plan.k,
             plan.depth,
             plan.few,
@@ -176,9 +174,7 @@ class ServerBackend:
                 kind, body = frames.receive(connection)
         except (OSError, EOFError, FrameError) as error:
             self._drop(process)
-            wide = queries.astype(np.float64)
-            if not bool((np.einsum("ij,ij->i", wide, wide) <= 1e32).all()):
-                raise VectorError("A query is not finite or is longer than 1e16.") from None
+            check_finite(queries)
             found = self._numpy.search(
                 snapshot, queries, plan._replace(method="exact"), mask, allowed
             )
@@ -193,8 +189,8 @@ class ServerBackend:
             raise VectorError("A query is not finite or is longer than 1e16.")
         if count < plan.k:
             raise BackendError(f"The kernels found {count} rows where {plan.k} were allowed.")
-        shape = (len(queries), plan.k)
-        cells = shape[0] * shape[1]
+        shape = (*queries.shape[:-1], plan.k)
+        cells = queries.size // snapshot.dim * plan.k
         rows = np.frombuffer(body, np.int64, cells, 8).reshape(shape)
         scores = np.frombuffer(body, np.float32, cells, 8 + 8 * cells).reshape(shape)
         return Found(rows, scores)

@@ -48,7 +48,14 @@ def check_sorted(found: tuple[NDArray, NDArray]) -> None:
     seed=st.integers(0, 2**32 - 1),
 )
 def test_small_whole_numbers_have_one_right_answer(
-    backend: Backend, data: st.DataObject, dim: int, n: int, k: int, metric: str, method: str, seed: int
+    backend: Backend,
+    data: st.DataObject,
+    dim: int,
+    n: int,
+    k: int,
+    metric: str,
+    method: str,
+    seed: int,
 ) -> None:
     """With components of -2 to 2 every sum is exact: duplicates and ties abound."""
     rng = np.random.default_rng(seed)
@@ -186,8 +193,12 @@ def test_what_is_refused(backend: Backend) -> None:
 
 
 @SOME
-@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 12), dim=st.sampled_from([32, 129, 384]))
-def test_changes_in_any_order_match_a_plain_list(backend: Backend, seed: int, steps: int, dim: int) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 12), dim=st.sampled_from([32, 129, 384])
+)
+def test_changes_in_any_order_match_a_plain_list(
+    backend: Backend, seed: int, steps: int, dim: int
+) -> None:
     rng = np.random.default_rng(seed)
     index = index_with(backend, dim, "dot")
     model: dict[int, NDArray] = {}

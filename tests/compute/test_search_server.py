@@ -73,6 +73,7 @@ def test_a_hung_server_is_replaced(served, monkeypatch: pytest.MonkeyPatch) -> N
     os.kill(backend.pid, signal.SIGSTOP)
     assert index.search(rows[3], 1).rows.tolist() == [3]
     assert "NumPy answered" in backend.note
+    monkeypatch.undo()
     assert index.search(rows[4], 1).rows.tolist() == [4]
     assert not backend.note
 
