@@ -19,7 +19,7 @@ from lanes import (
 )
 from codes1 import Wide, row_of_position, scan1, sign_bytes
 
-comptime CHUNK = 8192  # rows estimated at a time: 16 kB of estimates, which stay in L1
+comptime CHUNK = 16384  # rows estimated at a time: 32 kB of estimates, close to the core
 comptime BINS = 2048
 
 

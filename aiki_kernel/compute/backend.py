@@ -79,13 +79,16 @@ def plan_for(method: Method | Literal["auto"], k: int, n: int, dim: int, coded: 
     The 1-bit scan needs more survivors among more rows: about ``10 k (n / 1000)^0.2``. Under
     128 dimensions sign bits say too little, and for few rows scanning them all is as fast.
     """
-    few = min(n, k + max(4, k // 4))
     depth = min(n, max(64, int(np.ceil(10 * k * max(1.0, n / 1000) ** 0.2))))
     if method == "auto":
         codes: Method = "1bit" if dim >= 128 else "8bit"
         method = codes if coded and n >= 192 and k * 8 <= n else "exact"
-    if max(depth, few) > 15000 or (method != "exact" and not coded):
+    if depth > 15000 or (method != "exact" and not coded):
         method = "exact"
+    # float32 sums need a few rows more than asked for: their last digits may be wrong
+    few = min(n, k + max(4, k // 4) if method == "exact" else k + max(2, k // 5))
+    if few > 15000:
+        few = k
     return Plan(method, k, max(depth, few), few)
 
 
