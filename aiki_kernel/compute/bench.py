@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +119,19 @@ def _truth(rows: Floats, queries: Floats) -> list[set[int]]:
     return [set(np.argsort(-(wide @ query))[:K].tolist()) for query in queries]
 
 
+def _product(rows: Floats, queries: Floats) -> NDArray[np.int64]:
+    return np.argpartition(queries @ rows.T, -K, axis=1)
+
+
 def _batches(rows: Floats, index: VectorIndex, queries: Floats) -> Iterator[dict[str, Any]]:
     """One batch through NumPy (a matrix product and partitions) and through the kernels."""
     for size in (16, 100):
         some = np.ascontiguousarray(queries[:size])
-
-        def product(some: Floats = some) -> None:
-            np.argpartition(some @ rows.T, -K, axis=1)
-
-        for name, work in {
-            f"numpy, batch of {size}": product,
-            f"mojo, batch of {size}": lambda some=some: index.search(some, K),
-        }.items():
+        works: dict[str, Callable[[], object]] = {
+            f"numpy, batch of {size}": partial(_product, rows, some),
+            f"mojo, batch of {size}": partial(index.search, some, K),
+        }
+        for name, work in works.items():
             work()
             seconds = []
             for _ in range(5):

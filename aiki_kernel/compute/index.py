@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aiki_kernel.compute.backend import (
-    LONGEST,
     Backend,
     Found,
     Method,
@@ -31,14 +30,13 @@ from aiki_kernel.compute.backend import (
 )
 from aiki_kernel.compute.choice import Choice, choose, make
 from aiki_kernel.compute.errors import VectorError
+from aiki_kernel.compute.intake import STEP, check_rows, known_rows, queries_in, rows_in
 from aiki_kernel.compute.mojo_backend import bind, encode
 from aiki_kernel.compute.native import native
 from aiki_kernel.compute.parts import BLOCK, Layout, Parts, in_memory, round_up, shared
 
 LEAST_DIM, MOST_DIM = 1, 4096
 MOST_ROWS = 2**31 - BLOCK
-STEP = 16384  # rows taken in at a time, so that wide copies stay small
-FLOAT32 = np.dtype(np.float32)
 FEW = 32  # rows below which `auto` stays with NumPy
 
 
@@ -140,14 +138,14 @@ class VectorIndex:
     def vectors(self, rows: ArrayLike) -> NDArray[np.float32]:
         """Copies of rows as they are stored: of length 1 for cosine."""
         state = self._state
-        return np.array(state.parts.rows[self._known(state, rows)])
+        return np.array(state.parts.rows[known_rows(state, rows)])
 
     # -- changes
 
     def append(self, vectors: ArrayLike) -> range:
         """Add ``(m, dim)`` finite vectors; returns their row numbers."""
         with self._writing:
-            clean = self._shaped(vectors)
+            clean = rows_in(vectors, self.dim)
             state = self._state
             first, last = state.n, state.n + len(clean)
             if last > MOST_ROWS:
@@ -178,11 +176,11 @@ class VectorIndex:
         """Put other vectors in rows that exist and are not deleted."""
         with self._writing:
             state = self._state
-            which = self._known(state, rows)
-            clean = self._shaped(vectors)
+            which = known_rows(state, rows)
+            clean = rows_in(vectors, self.dim)
             if len(which) != len(clean):
                 raise VectorError(f"{len(which)} rows cannot take {len(clean)} vectors.")
-            self._check(clean)
+            check_rows(clean)
             self._writes += 1  # odd: searches that read now will start over
             try:
                 longest = self._write(state.parts, which, clean, state.longest)
@@ -194,7 +192,7 @@ class VectorIndex:
         """Take rows out of every answer. Deleting twice, or a row that never was, is an error."""
         with self._writing:
             state = self._state
-            which = self._known(state, rows)
+            which = known_rows(state, rows)
             alive = np.ones(state.n, np.bool_) if state.alive is None else state.alive.copy()
             alive[which] = False
             live = int(np.count_nonzero(alive))
@@ -232,7 +230,7 @@ class VectorIndex:
         self, parts: Parts, which: NDArray[np.int64], vectors: NDArray[np.float32], longest: float
     ) -> float:
         """Write rows and their codes; returns the bound on row lengths."""
-        self._check(vectors)
+        check_rows(vectors)
         for at in range(0, len(which), STEP):
             some = vectors[at : at + STEP]
             lengths = np.sqrt(np.einsum("ij,ij->i", some, some, dtype=np.float64))
@@ -301,7 +299,7 @@ class VectorIndex:
         wrong shape, one that is not finite, or a negative ``k``.
         """
         started = time.perf_counter()
-        queries = self._queries(query)
+        queries = queries_in(query, self.dim)
         writes = self._writes
         found = self._answer(queries, k, mask, method)
         if writes & 1 or writes != self._writes:  # rows were overwritten meanwhile
@@ -345,63 +343,11 @@ class VectorIndex:
             plan = plan_for(method, k, state.n, self.dim, True)
         return backend.search(state, queries, plan, which, allowed)
 
-    def _queries(self, query: ArrayLike) -> NDArray[np.float32]:
-        if type(query) is not np.ndarray or query.dtype is not FLOAT32:
-            query = self._floats(query)
-        if not query.flags.c_contiguous:
-            query = np.ascontiguousarray(query)
-        if query.shape != (self.dim,) and (query.ndim != 2 or query.shape[1] != self.dim):
-            raise VectorError(f"A query has {self.dim} components, not {_shape(query)}.")
-        return query
-
-    def _floats(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                return np.asarray(vectors, np.float32)
-        except (TypeError, ValueError):
-            raise VectorError(f"Vectors must be numbers, {self.dim} to a row.") from None
-
-    def _shaped(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        floats = self._floats(vectors)
-        if floats.ndim == 1 and floats.shape == (self.dim,):
-            floats = floats[None]
-        if floats.ndim != 2 or floats.shape[1] != self.dim:
-            raise VectorError(f"Rows have {self.dim} components, not {_shape(floats)}.")
-        return floats
-
-    def _check(self, vectors: NDArray[np.float32]) -> None:
-        for at in range(0, len(vectors), STEP):
-            some = vectors[at : at + STEP]
-            squares = np.einsum("ij,ij->i", some, some, dtype=np.float64)
-            bad = np.flatnonzero(~(squares <= LONGEST**2))
-            if len(bad):
-                raise VectorError(f"Vector {at + int(bad[0])} is not finite or longer than 1e16.")
-
-    def _known(self, state: Snapshot, rows: ArrayLike) -> NDArray[np.int64]:
-        which = np.atleast_1d(np.asarray(rows))
-        if len(which) == 0:
-            return np.empty(0, np.int64)
-        if which.ndim != 1 or which.dtype.kind not in "iu":
-            raise VectorError("Rows are whole numbers.")
-        which = which.astype(np.int64)
-        inside = (which >= 0) & (which < state.n)
-        if state.alive is not None:
-            inside[inside] = state.alive[which[inside]]
-        if not inside.all():
-            raise VectorError(f"There is no row {int(which[~inside][0])}.")
-        if len(np.unique(which)) != len(which):
-            raise VectorError("A row may be named only once.")
-        return which
-
     def close(self) -> None:
         """Close the backends; the index stays usable."""
         for backend in self._made.values():
             backend.close()
         self._made.clear()
-
-
-def _shape(array: NDArray[np.float32]) -> str:
-    return " x ".join(str(n) for n in array.shape) or "a single number"
 
 
 def _reset_after_fork() -> None:

@@ -15,6 +15,7 @@ import pytest
 from aiki_kernel.compute.native import cpu_flags, native
 
 ROOT = Path(__file__).parents[2]
+pytest.importorskip("hatchling")
 SEARCH = """
 import numpy as np
 from aiki_kernel.compute.index import VectorIndex
@@ -66,14 +67,9 @@ def searched(wheel: Path, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def _hatchling() -> None:
-    pytest.importorskip("hatchling")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(MOJO_HERE is None, reason="no Mojo compiler here")
-def test_the_wheel_searches_with_mojo_where_no_compiler_is(tmp_path: Path, _hatchling: None) -> None:
+def test_the_wheel_searches_with_mojo_where_no_compiler_is(tmp_path: Path) -> None:
     wheel, _ = build(tmp_path / "dist")
     assert wheel.name.endswith("-py3-none-manylinux_2_17_x86_64.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -85,7 +81,7 @@ def test_the_wheel_searches_with_mojo_where_no_compiler_is(tmp_path: Path, _hatc
 
 
 @pytest.mark.slow
-def test_without_mojo_the_wheel_is_pure_and_says_so(tmp_path: Path, _hatchling: None) -> None:
+def test_without_mojo_the_wheel_is_pure_and_says_so(tmp_path: Path) -> None:
     wheel, told = build(tmp_path / "dist", AIKI_BUILD_MOJO="0")
     assert "No Mojo kernels in this build: AIKI_BUILD_MOJO=0" in told
     assert wheel.name.endswith("-py3-none-any.whl")
@@ -96,14 +92,14 @@ def test_without_mojo_the_wheel_is_pure_and_says_so(tmp_path: Path, _hatchling: 
 
 
 @pytest.mark.skipif(MOJO_HERE is None, reason="no Mojo compiler here")
-def test_an_unchanged_tree_compiles_nothing(tmp_path: Path, _hatchling: None) -> None:
+def test_an_unchanged_tree_compiles_nothing(tmp_path: Path) -> None:
     build(tmp_path / "one")
     _, told = build(tmp_path / "two")
     assert "Compiling" not in told
 
 
 @pytest.mark.skipif(native().kernels is None, reason=native().reason)
-def test_the_libraries_need_libc_and_name_no_folder_of_the_builder(_hatchling: None) -> None:
+def test_the_libraries_need_libc_and_name_no_folder_of_the_builder() -> None:
     sys.path.insert(0, str(ROOT / "mojo"))
     try:
         from hatch_build import needed
