@@ -1,0 +1,164 @@
+"""An index on disk: one file beside the store, mapped into memory, never trusted blindly.
+
+===============  ===============================================================
+bytes 0 to 4095  ``AIKIVEC1``, length and BLAKE2b of a JSON header, the header
+from 4096        the arrays of :mod:`aiki_kernel.compute.parts`, with room to grow
+after them       one byte a row, 1 for alive; then 16 bytes a row: the caller's keys
+===============  ===============================================================
+
+The header names version, shape, metric, a ``stamp`` by which the caller knows its store's
+state, and a checksum of every section. A file that is cut, changed, of another version or
+with another stamp raises :class:`IndexFileError`; whoever asked builds the index anew. The
+mapping is private: changes stay in memory until :func:`save` puts a new file in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiki_kernel.compute.errors import VectorError
+from aiki_kernel.compute.index import VectorIndex
+from aiki_kernel.compute.parts import BLOCK, PAGE, Layout, parts_in, round_up
+
+MAGIC = b"AIKIVEC1"
+VERSION = 1
+KEY = 16  # bytes
+WORDS = 1 << 17  # 1 MiB: the pieces that a checksum is made of
+
+
+class IndexFileError(VectorError):
+    """A file that cannot be used; the index must be built from the store."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An index from a file and the caller's keys, ``(size, 16)`` bytes, row by row."""
+
+    index: VectorIndex
+    keys: NDArray[np.uint8]
+
+
+def checksum(data: NDArray[Any]) -> str:
+    """A fingerprint at the speed of memory: the 64-bit sum of every MiB, hashed in order.
+
+    It finds damage and mix-ups; it does not keep out somebody who wants to fool it.
+    """
+    flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    words = flat[: len(flat) // 8 * 8].view(np.uint64)
+    whole = len(words) // WORDS * WORDS
+    digest = hashlib.blake2b(len(flat).to_bytes(8, "little"), digest_size=16)
+    digest.update(np.add.reduce(words[:whole].reshape(-1, WORDS), axis=1).tobytes())
+    digest.update(words[whole:].tobytes())
+    digest.update(flat[len(words) * 8 :].tobytes())
+    return digest.hexdigest()
+
+
+def save(path: Path, index: VectorIndex, *, stamp: str, keys: NDArray[np.uint8]) -> None:
+    """Write the index in place of ``path``, in one step: a crash leaves the old file.
+
+    ``keys`` is ``(index.size, 16)`` bytes. The file has room for a quarter more rows, which
+    take no space on disk until they come.
+    """
+    state = index.snapshot
+    keys = np.ascontiguousarray(keys, np.uint8)
+    if keys.shape != (state.n, KEY):
+        raise VectorError(f"Keys are {state.n} times 16 bytes, not {keys.shape}.")
+    coded = index.coded
+    layout = Layout(state.dim, round_up(max(BLOCK, state.n + state.n // 4), BLOCK), coded)
+    alive = np.ones(state.n, np.uint8) if state.alive is None else state.alive.view(np.uint8)
+    blocks = (state.n + BLOCK - 1) // BLOCK * BLOCK * layout.groups
+    sections: list[NDArray[Any]] = [state.parts.rows[: state.n]]
+    if coded:
+        parts = state.parts
+        sections += [parts.codes8[: state.n], parts.scales[: state.n], parts.codes1[:blocks]]
+    header = json.dumps(
+        {
+            "version": VERSION,
+            "dim": state.dim,
+            "capacity": layout.capacity,
+            "n": state.n,
+            "coded": coded,
+            "metric": state.metric,
+            "longest": state.longest,
+            "stamp": stamp,
+            "sums": [checksum(section) for section in [*sections, alive, keys]],
+        }
+    ).encode()
+    if len(header) > PAGE - 64:
+        raise VectorError("The stamp of an index file is at most about 3,000 characters.")
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with fresh.open("wb") as file:
+            file.write(MAGIC + len(header).to_bytes(8, "little"))
+            file.write(hashlib.blake2b(header, digest_size=16).digest() + header)
+            for offset, section in zip(layout.offsets(), sections, strict=False):
+                file.seek(PAGE + offset)
+                file.write(section.data if section.size else b"")
+            file.seek(PAGE + layout.total())
+            file.write(alive.tobytes() + keys.tobytes())
+            file.truncate(PAGE + layout.total() + state.n * (1 + KEY))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _header(data: mmap.mmap, path: Path) -> dict[str, Any]:
+    length = int.from_bytes(data[8:16], "little")
+    text = data[32 : 32 + length]
+    if data[:8] != MAGIC or length > PAGE - 64:
+        raise IndexFileError(f"{path.name} is no index file of this version.")
+    if hashlib.blake2b(text, digest_size=16).digest() != data[16:32]:
+        raise IndexFileError(f"{path.name} has a damaged header.")
+    header: dict[str, Any] = json.loads(text)
+    if header["version"] != VERSION:
+        raise IndexFileError(f"{path.name} has version {header['version']}, not {VERSION}.")
+    return header
+
+
+def load(path: Path, *, stamp: str, backend: str = "auto") -> Loaded:
+    """Map a file and check all of it. Raises IndexFileError, with the reason, when it is
+    missing, damaged or made for another state of the store.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < PAGE:
+                raise IndexFileError(f"{path.name} is cut short.")
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    except OSError as error:
+        raise IndexFileError(f"{path.name} cannot be read: {error.strerror}.") from None
+    header = _header(data, path)
+    if header["stamp"] != stamp:
+        raise IndexFileError(f"{path.name} is older or newer than the store.")
+    n = header["n"]
+    layout = Layout(header["dim"], header["capacity"], header["coded"])
+    if len(data) != PAGE + layout.total() + n * (1 + KEY) or n > layout.capacity:
+        raise IndexFileError(f"{path.name} is cut short.")
+    parts = parts_in(data, layout, PAGE)
+    tail = np.frombuffer(data, np.uint8, n * (1 + KEY), PAGE + layout.total())
+    alive, keys = tail[:n], tail[n:].reshape(n, KEY)
+    sections: list[NDArray[Any]] = [parts.rows[:n]]
+    if layout.coded:
+        blocks = (n + BLOCK - 1) // BLOCK * BLOCK * layout.groups
+        sections += [parts.codes8[:n], parts.scales[:n], parts.codes1[:blocks]]
+    if [checksum(section) for section in [*sections, alive, keys]] != header["sums"]:
+        raise IndexFileError(f"{path.name} is damaged.")
+    index = VectorIndex.over(
+        parts,
+        n,
+        header["metric"],
+        alive=alive.astype(np.bool_),
+        longest=header["longest"],
+        backend=backend,
+    )
+    return Loaded(index, keys)

@@ -1,0 +1,122 @@
+"""The compiled kernels: which variants lie beside this file, and which this CPU can run.
+
+The libraries are ordinary extension modules that need libc and nothing else. There is one
+for each level of x86-64; a CPU flag that is missing here would be an illegal instruction
+there, so every flag that the compiler was allowed to use is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import platform
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+AVX2 = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"])
+AVX512 = AVX2 | frozenset(
+    ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"]
+)
+VARIANTS = {
+    "avx512vbmi": AVX512 | {"avx512vbmi"},
+    "avx512vnni": AVX512,
+    "avx2": AVX2,
+}
+FOLDER = Path(__file__).parent
+
+
+class Kernels(Protocol):
+    """The functions of a library; `mojo/native_kernels.mojo` documents them."""
+
+    def bind(
+        self,
+        rows: Any,
+        codes8: Any,
+        scales: Any,
+        codes1: Any,
+        capacity: int,
+        dim: int,
+        /,
+    ) -> object: ...
+
+    def encode(
+        self,
+        rows: Any,
+        codes8: Any,
+        scales: Any,
+        codes1: Any,
+        capacity: int,
+        dim: int,
+        first: int,
+        last: int,
+        /,
+    ) -> int: ...
+
+    def search(self, *arguments: Any) -> int: ...
+
+    def variant(self) -> int: ...
+
+
+class Native(NamedTuple):
+    """Loaded kernels, or the reason why there are none."""
+
+    kernels: Kernels | None
+    variant: str
+    reason: str
+
+
+def library(variant: str) -> Path:
+    """Where a variant's library lies when it was built."""
+    return FOLDER / f"native_kernels_{variant}.so"
+
+
+def cpu_flags() -> frozenset[str]:
+    """The flags of the first CPU as Linux prints them; none elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return next(
+        (frozenset(line.split()) for line in lines if line.startswith("flags")), frozenset()
+    )
+
+
+@cache
+def load_variant(variant: str) -> Kernels:
+    """Load one library; ImportError when it is missing or refuses to load."""
+    loader = importlib.machinery.ExtensionFileLoader("native_kernels", str(library(variant)))
+    spec = importlib.util.spec_from_loader("native_kernels", loader)
+    if spec is None:
+        raise ImportError(f"no loader for {library(variant).name}")
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@cache
+def runnable() -> tuple[str, ...]:
+    """Variants that are here and that this CPU runs, best first."""
+    flags = cpu_flags()
+    return tuple(
+        name for name, needs in VARIANTS.items() if needs <= flags and library(name).exists()
+    )
+
+
+@cache
+def native() -> Native:
+    """The best variant, or why NumPy must do."""
+    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return Native(None, "", "the compiled kernels are for CPython with its global lock")
+    if not any(library(name).exists() for name in VARIANTS):
+        return Native(
+            None, "", f"installed without compiled kernels (made for {platform.machine()} Linux)"
+        )
+    for name in runnable():
+        try:
+            return Native(load_variant(name), name, f"compiled kernels, {name}")
+        except ImportError as error:
+            return Native(None, "", f"the compiled kernels did not load: {error}")
+    return Native(None, "", "this CPU has no AVX2, which the compiled kernels need")
