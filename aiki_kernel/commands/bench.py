@@ -20,7 +20,7 @@ LOOP_TARGET_MS = 15.0
 @command("bench recall")
 def recall(
     context: Context,
-    data: Annotated[Path, Arg("LoCoMo, or a list of probes, as JSON")],
+    data: Annotated[Path | None, Arg("LoCoMo, or a list of probes, as JSON")] = None,
     embedder: Annotated[str, Arg("another embedder than that of the settings")] = "",
     cache: Annotated[Path | None, Arg("folder where vectors are kept between runs")] = None,
 ) -> Result:
@@ -30,6 +30,8 @@ def recall(
     """
     from aiki_kernel.memory.bench import bench_recall
 
+    if data is None:
+        raise UsageError("Name the file with --data: LoCoMo, or a list of probes, as JSON.")
     path = data.expanduser()
     if not path.is_file():
         raise UsageError(f"There is no {path}.")
