@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import psutil
 from fault_server import FaultServer, Scenario
@@ -71,8 +72,10 @@ def test_comm_info_lists_widgets(notebook: Notebook) -> None:
 
 
 def test_shutdown_ends_a_streaming_answer_and_keeps_the_turn(
-    environment: dict[str, str], server: FaultServer
+    environment: dict[str, str], server: FaultServer, tmp_path: Path
 ) -> None:
+    # A home of its own: the file's other kernels hold the memory of theirs.
+    environment = {**environment, "AIKI_HOME": str(tmp_path)}
     variables = {**environment, "AIKI_MODEL": "test/slow"}
     kernel = Notebook(env=variables)
     children = psutil.Process(kernel.pid)
