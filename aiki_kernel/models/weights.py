@@ -219,7 +219,8 @@ def _download(
     command = [sys.executable, "-P", "-m", "pip", "download", "--require-hashes", "-r", str(pinned)]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(scratch), "--no-cache-dir"]
     command += ["--progress-bar", "off", "--no-input", "--disable-pip-version-check"]
-    command += ["--retries", "2"]
+    # A connection that is cut goes on where it was cut (pip 25.1 and newer).
+    command += ["--retries", "2", "--resume-retries", "10"]
     log = scratch / "pip.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
