@@ -92,7 +92,10 @@ class Table:
         """A plain table in the notebook's own style."""
         from html import escape
 
-        head = "".join(f"<th>{escape(column.title)}</th>" for column in self._columns())
+        head = "".join(
+            f'<th style="text-align:{_align(column)}">{escape(column.title)}</th>'
+            for column in self._columns()
+        )
         body = "".join(
             "<tr>" + "".join(self._html_cell(c, v, escape) for c, v in self._pairs(row)) + "</tr>"
             for row in self.rows
@@ -107,8 +110,11 @@ class Table:
         return list(zip(self._columns(), row, strict=True))
 
     def _html_cell(self, column: Column, value: Any, escape: Callable[[str], str]) -> str:
-        align = "right" if column.right else "left"
-        return f'<td style="text-align:{align}">{escape(_cell(value))}</td>'
+        return f'<td style="text-align:{_align(column)}">{escape(_cell(value))}</td>'
+
+
+def _align(column: Column) -> str:
+    return "right" if column.right else "left"
 
 
 def pairs(values: Sequence[tuple[str, Any]]) -> Table:
