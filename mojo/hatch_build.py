@@ -1,5 +1,8 @@
 """The build hook: compiles the Mojo kernels into the wheel, or leaves them out and says so.
 
+Each folder of ``mojo/`` with a file ``native_FOLDER.mojo`` is a part and becomes one library for
+each kind of CPU; what several parts need lies in ``mojo/common``.
+
 A variant is compiled once for each content of the sources, the compiler's version and the
 target; the result is kept in the user's cache folder. The libraries must need libc and
 nothing else, otherwise the build fails. Without a compiler, without a C compiler to link, on
@@ -10,6 +13,7 @@ NumPy.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import platform
 import shutil
@@ -107,13 +111,14 @@ class MojoBuildHook(BuildHookInterface):
         mojo = compiler()
         reason = why_not() or ("" if mojo else "no mojo compiler")
         if reason or mojo is None:
-            for stale in package.glob("native_kernels_*.so") if version == "editable" else ():
+            for stale in package.glob("native_*.so") if version == "editable" else ():
                 stale.unlink()
             self.app.display_warning(f"No Mojo kernels in this build: {reason}. NumPy computes.")
             return
-        for variant in TARGETS:
-            library = self.build(mojo, variant)
-            inside = f"native_kernels_{variant}.so"
+        parts = sorted(root.parent.name for root in (Path(self.root) / "mojo").glob("*/native_*.mojo"))
+        for part, variant in itertools.product(parts, TARGETS):
+            library = self.build(mojo, part, variant)
+            inside = f"native_{part}_{variant}.so"
             if version == "editable":
                 shutil.copyfile(library, package / inside)
             else:
@@ -122,32 +127,35 @@ class MojoBuildHook(BuildHookInterface):
             build_data["pure_python"] = False
             build_data["tag"] = TAG
 
-    def build(self, mojo: str, variant: str) -> Path:
-        """The compiled variant, from the cache when nothing changed."""
-        sources = sorted((Path(self.root) / "mojo").glob("*.mojo"))
+    def build(self, mojo: str, part: str, variant: str) -> Path:
+        """A compiled variant of one part, from the cache when nothing changed."""
+        here, common = Path(self.root) / "mojo" / part, Path(self.root) / "mojo" / "common"
+        sources = sorted([*here.glob("*.mojo"), *common.glob("*.mojo")])
         cpu, features = TARGETS[variant]
         told = subprocess.run(
             [mojo, "--version"], capture_output=True, text=True, check=True, env=os.environ | QUIET
         )
-        digest = hashlib.sha256(f"{told.stdout}|{cpu}|{features}".encode())
+        digest = hashlib.sha256(f"{told.stdout}|{part}|{cpu}|{features}".encode())
         for source in [*sources, Path(__file__)]:
             digest.update(source.name.encode() + b"\0" + source.read_bytes())
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aiki-kernel"
         folder = cache / "mojo" / digest.hexdigest()[:24]
-        library = folder / f"{variant}.so"
+        library = folder / f"{part}_{variant}.so"
         if library.exists():
             return library
         folder.mkdir(parents=True, exist_ok=True)
-        self.app.display_info(f"Compiling the Mojo kernels for {variant}")
-        fresh = folder / f"{variant}.{os.getpid()}.so"
+        self.app.display_info(f"Compiling the Mojo kernels for {part}, {variant}")
+        fresh = folder / f"{part}_{variant}.{os.getpid()}.so"
         words = [mojo, "build", "--emit", "shared-lib", "--target-cpu", cpu]
         words += ["--target-features", features] if features else []
         words += [
+            "-I",
+            str(common),
             "-Xlinker",
             "-s",
             "-o",
             str(fresh),
-            str(sources[0].parent / "native_kernels.mojo"),
+            str(here / f"native_{part}.mojo"),
         ]
         done = subprocess.run(
             words, env=os.environ | QUIET, capture_output=True, text=True, check=False

@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent
 
 
 class Kernels(Protocol):
-    """The functions of a library; `mojo/native_kernels.mojo` documents them."""
+    """The functions of a library; `mojo/search/native_search.mojo` documents them."""
 
     def bind(
         self,
@@ -68,9 +68,9 @@ class Native(NamedTuple):
     reason: str
 
 
-def library(variant: str) -> Path:
-    """Where a variant's library lies when it was built."""
-    return FOLDER / f"native_kernels_{variant}.so"
+def library(variant: str, part: str = "search") -> Path:
+    """Where a variant's library lies when it was built. ``part`` is a folder of ``mojo/``."""
+    return FOLDER / f"native_{part}_{variant}.so"
 
 
 def cpu_flags() -> frozenset[str]:
@@ -87,8 +87,8 @@ def cpu_flags() -> frozenset[str]:
 @cache
 def load_variant(variant: str) -> Kernels:
     """Load one library; ImportError when it is missing or refuses to load."""
-    loader = importlib.machinery.ExtensionFileLoader("native_kernels", str(library(variant)))
-    spec = importlib.util.spec_from_loader("native_kernels", loader)
+    loader = importlib.machinery.ExtensionFileLoader("native_search", str(library(variant)))
+    spec = importlib.util.spec_from_loader("native_search", loader)
     if spec is None:
         raise ImportError(f"no loader for {library(variant).name}")
     module = importlib.util.module_from_spec(spec)
@@ -97,11 +97,11 @@ def load_variant(variant: str) -> Kernels:
 
 
 @cache
-def runnable() -> tuple[str, ...]:
-    """Variants that are here and that this CPU runs, best first."""
+def runnable(part: str = "search") -> tuple[str, ...]:
+    """Variants of a part that are here and that this CPU runs, best first."""
     flags = cpu_flags()
     return tuple(
-        name for name, needs in VARIANTS.items() if needs <= flags and library(name).exists()
+        name for name, needs in VARIANTS.items() if needs <= flags and library(name, part).exists()
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PROGRAM = Path(__file__).parents[2] / "mojo" / "search_once.mojo"
+PROGRAM = Path(__file__).parents[2] / "mojo" / "search" / "search_once.mojo"
 QUIET = {"MODULAR_TELEMETRY_ENABLED": "0", "MODULAR_CRASH_REPORTING_ENABLED": "0"}
 
 

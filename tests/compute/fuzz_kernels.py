@@ -14,8 +14,8 @@ import sys
 
 
 def kernels(path: str):  # type: ignore[no-untyped-def]
-    loader = importlib.machinery.ExtensionFileLoader("native_kernels", path)
-    spec = importlib.util.spec_from_loader("native_kernels", loader)
+    loader = importlib.machinery.ExtensionFileLoader("native_search", path)
+    spec = importlib.util.spec_from_loader("native_search", loader)
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module

@@ -73,7 +73,7 @@ def test_the_wheel_searches_with_mojo_where_no_compiler_is(tmp_path: Path) -> No
     wheel, _ = build(tmp_path / "dist")
     assert wheel.name.endswith("-py3-none-manylinux_2_17_x86_64.whl")
     with zipfile.ZipFile(wheel) as archive:
-        libraries = [one for one in archive.infolist() if "native_kernels_" in one.filename]
+        libraries = [one for one in archive.infolist() if "native_search_" in one.filename]
     assert len(libraries) == 3
     assert sum(one.compress_size for one in libraries) < 100_000
     answer = searched(wheel, tmp_path / "env")
@@ -105,7 +105,7 @@ def test_the_libraries_need_libc_and_name_no_folder_of_the_builder() -> None:
         from hatch_build import needed
     finally:
         sys.path.pop(0)
-    libraries = list((ROOT / "aiki_kernel" / "compute").glob("native_kernels_*.so"))
+    libraries = list((ROOT / "aiki_kernel" / "compute").glob("native_search_*.so"))
     assert libraries
     for library in libraries:
         image = library.read_bytes()

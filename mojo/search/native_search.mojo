@@ -319,7 +319,7 @@ def method(table: Words, i: Int, name: StaticString, function: Function):
 
 
 @export
-def PyInit_native_kernels() abi("C") -> Int:
+def PyInit_native_search() abi("C") -> Int:
     """Make the module; its two tables live as long as the process."""
     var definition = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](13, 8))
     var methods = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](5 * 4, 8))
@@ -328,7 +328,7 @@ def PyInit_native_kernels() abi("C") -> Int:
     method(methods, 2, "search", search)
     method(methods, 3, "variant", variant)
     definition[unsafe_offset=0] = 1  # reference count of the definition
-    definition[unsafe_offset=5] = text("native_kernels")
+    definition[unsafe_offset=5] = text("native_search")
     definition[unsafe_offset=7] = -1  # no state of its own
     definition[unsafe_offset=8] = Int(methods)
     return external_call["PyModule_Create2", Int](Int(definition), Int32(1013))
