@@ -115,7 +115,8 @@ class MojoBuildHook(BuildHookInterface):
                 stale.unlink()
             self.app.display_warning(f"No Mojo kernels in this build: {reason}. NumPy computes.")
             return
-        parts = sorted(root.parent.name for root in (Path(self.root) / "mojo").glob("*/native_*.mojo"))
+        roots = (Path(self.root) / "mojo").glob("*/native_*.mojo")
+        parts = sorted(root.parent.name for root in roots)
         for part, variant in itertools.product(parts, TARGETS):
             library = self.build(mojo, part, variant)
             inside = f"native_{part}_{variant}.so"
