@@ -98,6 +98,14 @@ class Memory(_Section):
     fusion: Fusion = Fusion()
 
 
+class Compute(_Section):
+    """Who does the heavy arithmetic."""
+
+    backend: Literal["auto", "numpy", "mojo", "mojo-server", "qdrant"] = Field(
+        "auto", description="what searches the memory's vectors; auto chooses by size"
+    )
+
+
 class Server(_Section):
     """The daemon's door. TCP is closed unless a port is given, and then needs a token."""
 
@@ -185,6 +193,7 @@ class Settings(BaseSettings):
     generation: Generation = Generation()
     timeouts: Timeouts = Timeouts()
     memory: Memory = Field(default_factory=Memory)
+    compute: Compute = Compute()
     server: Server = Server()
     local: Local = Local()
     endpoints: dict[str, Endpoint] = {}
