@@ -9,25 +9,21 @@ label is written, so that the ledger's own format does not change.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-from aiki_kernel.errors import AikiError
+from aiki_kernel.mind.ledger_file import LedgerFile
 from aiki_kernel.safety.secrets import redact
 
 Source = Literal["good", "bad", "rerun", "escalated", "checked"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 SAID_BY_USER: tuple[Source, ...] = ("good", "bad")
-_BUSY_S = 10.0
 _TEXT = 8000  # characters of a message that a label keeps
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS label (
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS label (
   id INTEGER PRIMARY KEY,
   "when" TEXT NOT NULL,
   turn_id TEXT NOT NULL,
@@ -38,18 +34,9 @@ CREATE TABLE IF NOT EXISTS label (
   source TEXT NOT NULL,
   good REAL NOT NULL,
   confidence REAL
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS label_once ON label (turn_id, model, source);
-CREATE INDEX IF NOT EXISTS label_turn ON label (turn_id);
-"""
-
-_Found = TypeVar("_Found")
-
-
-class LabelError(AikiError):
-    """The labels could not be read or written."""
-
-    kind = "ledger"
+) STRICT""",
+    "CREATE UNIQUE INDEX IF NOT EXISTS label_once ON label (turn_id, model, source)",
+)
 
 
 @dataclass(frozen=True)
@@ -84,12 +71,11 @@ _INSERT = (
 class Labels:
     """The labels in the ledger file at ``path``. Thread-safe; many processes may write.
 
-    Every method raises :class:`LabelError`, one line.
+    Every method raises :class:`aiki_kernel.mind.ledger.LedgerError`, one line.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
+        self.file = LedgerFile(path)
 
     def put(self, *labels: Label) -> None:
         """Write labels; they are on disk on return. The same source labels an answer once:
@@ -100,6 +86,7 @@ class Labels:
         ]
 
         def write(db: sqlite3.Connection) -> None:
+            _prepare(db)
             with db:
                 for label in labels:
                     if label.source in SAID_BY_USER:
@@ -110,7 +97,7 @@ class Labels:
                         )
                 db.executemany(_INSERT, rows)
 
-        self._with(write, "written")
+        self.file.use(write, verb="written")
 
     def all(self, *, since: str | None = None) -> list[Label]:
         """Every label, oldest first; those from ``since`` (ISO-8601, UTC) on."""
@@ -118,9 +105,12 @@ class Labels:
         sql = f"SELECT {_NAMES} FROM label{where} ORDER BY id"  # noqa: S608 - names are our own
 
         def read(db: sqlite3.Connection) -> list[Label]:
-            return [Label(**dict(zip(_COLUMNS, row, strict=True))) for row in db.execute(sql, values)]
+            _prepare(db)
+            return [
+                Label(**dict(zip(_COLUMNS, row, strict=True))) for row in db.execute(sql, values)
+            ]
 
-        return self._with(read, "read") if self.path.exists() else []
+        return self.file.use(read, verb="read") if self.file.path.exists() else []
 
     def counts(self) -> dict[str, int]:
         """How many labels each source has given."""
@@ -129,15 +119,8 @@ class Labels:
             out[label.source] += 1
         return {str(source): count for source, count in out.items()}
 
-    def _with(self, work: Callable[[sqlite3.Connection], _Found], verb: str) -> _Found:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock, contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as db:
-                db.execute("PRAGMA synchronous=FULL")
-                db.executescript(_SCHEMA)
-                return work(db)
-        except (sqlite3.Error, OSError) as error:
-            raise LabelError(
-                f"The labels in {self.path} could not be {verb} ({redact(str(error))}): "
-                "check the file's permissions and the disk."
-            ) from None
+
+def _prepare(db: sqlite3.Connection) -> None:
+    with db:
+        for statement in _SCHEMA:
+            db.execute(statement)

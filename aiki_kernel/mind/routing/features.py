@@ -18,14 +18,14 @@ from aiki_kernel.mind.routing import lexicon
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-READ = 4000
-VERSION = 1
-"""Stored with what was trained: measures of another version do not mix."""
+READ = 2500
+_VERSION = 1
 
 _OPTION = re.compile(r"\n(?:[A-Za-z][.)]|\d+[.)]|[-*•]) *(.*)")
 _SENTENCE = re.compile(r"[.!?](?=\s|$)")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
-_SIGN = re.compile(r"[=+*/^<>\\$%|]")
+_SIGN = re.compile(r"[=+*/^<>\\$%]")
+_DECIMAL = re.compile(r"\d(?:\.|,(?=\d{1,2}(?!\d)))\d")  # not the comma of 1,000
 _PAUSE = re.compile(r"[,;:]")
 _CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
 _ROMAN = re.compile(r"\b(?:I|II|III|IV|[1-4])\b")
@@ -67,6 +67,11 @@ SHAPE = (
 """What the first entries of the vector are, in order; the word lists follow."""
 
 
+def version() -> str:
+    """Stored with what was trained: measures of another version do not mix."""
+    return f"{_VERSION}-{lexicon.counter().digest}"
+
+
 def names() -> tuple[str, ...]:
     """What each entry of :func:`measure` is."""
     return (*SHAPE, *(f"word: {name}" for name in lexicon.counter().names))
@@ -98,7 +103,7 @@ def measure(text: str) -> NDArray[np.float64]:
         math.log1p(len(numbers)),
         math.log1p(len(set(numbers))),
         len(numbers) / n,
-        float(any("." in number or "," in number for number in numbers)),
+        float(bool(_DECIMAL.search(text))),
         float(max((len(number) for number in numbers), default=0)),
         100 * len(_SIGN.findall(text)) / length,
         sum(map(len, every)) / max(1, len(every)),

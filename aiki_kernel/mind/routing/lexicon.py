@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -76,6 +77,7 @@ class Counter:
 
     def __init__(self, lists: Mapping[str, Sequence[str]]) -> None:
         self.names = tuple(lists)
+        self.digest = f"{zlib.crc32(repr(sorted(lists.items())).encode()):08x}"
         self._word: dict[str, int] = {}
         self._stems: dict[str, list[tuple[str, int]]] = {}
         self._phrases: list[tuple[str, int]] = []
