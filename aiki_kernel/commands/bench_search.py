@@ -45,12 +45,7 @@ def search(
         raise UsageError("--limit must be more than 0 seconds.")
     file = data.expanduser() if data else find_data(context.paths.home)
     found = search_table(numbers, data=file, peers=peers, limit=limit, progress=_progress(context))
-    tables = [
-        *(_of_size(found["rows"], n) for n in numbers),
-        *_batches(found["batches"]),
-        *_against_peers(found["summary"]),
-    ]
-    told = _told(found)
+    tables, told = tables_of(found), notes_of(found)
     text = "\n\n".join([*(table.text(context) for table in tables), *told])
     shown = "".join([*(table.html() for table in tables), *(f"<p>{line}</p>" for line in told)])
     if any("p50_ms" in row for row in found["rows"]):
@@ -73,6 +68,31 @@ def _progress(context: Context) -> Any:
         return context.report
     return lambda text, done, total: print(  # noqa: T201
         f"[{done}/{total}] {text}", file=sys.stderr, flush=True
+    )
+
+
+def tables_of(found: dict[str, Any]) -> list[Table]:
+    """What :func:`aiki_kernel.compute.bench.search_table` found: a table a size, batches, and
+    each method of ours beside the fastest index of others that finds as much.
+    """
+    numbers = sorted({row["n"] for row in found["rows"]})
+    return [
+        *(_of_size(found["rows"], n) for n in numbers),
+        *_batches(found["batches"]),
+        *_against_peers(found["summary"]),
+    ]
+
+
+def recall_table(found: dict[str, Any]) -> Table:
+    """Recall of every method at every size."""
+    numbers = sorted({row["n"] for row in found["rows"]})
+    by = {(row["method"], row["n"]): row for row in found["rows"]}
+    return Table(
+        ["recall@10", *(Column(f"{n:,}", right=True) for n in numbers)],
+        [
+            (method, *(_number(by.get((method, n), {}), "recall", 4) for n in numbers))
+            for method in dict.fromkeys(row["method"] for row in found["rows"])
+        ],
     )
 
 
@@ -147,8 +167,8 @@ def _against_peers(rows: list[Row]) -> list[Table]:
     return [table] if any("peer" in row for row in rows) else []
 
 
-def _told(found: dict[str, Any]) -> list[str]:
-    """What stands under the tables, a line each."""
+def notes_of(found: dict[str, Any]) -> list[str]:
+    """What stands under the tables, a line each: threads, memory floors, where vectors are from."""
     lines = []
     for row in found["threads"]:
         what = (

@@ -179,15 +179,18 @@ def _worker(
         process = subprocess.Popen(
             words,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # its end tells the worker that nobody listens any more
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             start_new_session=True,  # so that it can be ended with all it started
         )
         try:
-            yield from _said(process, limit, told)
-            if process.wait() not in (0, 1):
+            late = False
+            for said in _said(process, limit, told):
+                late = "failed" in said
+                yield said
+            if not late and process.wait() not in (0, 1):
                 errors.seek(0)
                 last = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
                 yield {"failed": " ".join([_ending(process.returncode), *last])[:300]}
@@ -195,8 +198,9 @@ def _worker(
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if process.stdout:
-                process.stdout.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
 
 
 def _said(
@@ -212,14 +216,14 @@ def _said(
     threading.Thread(target=pump, daemon=True).start()
     state, since, beats = "starting", time.monotonic(), 0
     while True:
+        left = since + limit - time.monotonic()
         try:
-            line = lines.get(timeout=BEAT)
+            line = lines.get(timeout=max(0.0, min(BEAT, left)))
         except queue.Empty:
-            beats += 1
-            if time.monotonic() - since > limit:
-                yield {"failed": f"{state} took more than {limit:.0f} s"}
-                process.kill()
+            if time.monotonic() - since >= limit:
+                yield {"failed": f"{state} took more than {limit:g} s"}
                 return
+            beats += 1
             told(f"{state}, {beats * BEAT:.0f} s")
             continue
         if not line:
