@@ -50,6 +50,7 @@ class About:
     weak_mean: float
     strong_mean: float
     embedder: str = ""
+    cheap_is_local: bool = False
     format: int = FORMAT
     measures: str = field(default_factory=features.version)
 

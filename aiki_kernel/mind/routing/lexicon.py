@@ -117,6 +117,12 @@ def counter() -> Counter:
 
 
 @functools.cache
+def prior() -> Mapping[str, tuple[float, float]]:
+    """Tier -> expected quality of the easiest and of the hardest message."""
+    return {tier: (ends[0], ends[1]) for tier, ends in _read()["prior"].items()}
+
+
+@functools.cache
 def _read() -> dict[str, Any]:
     text = resources.files(__package__).joinpath("words.toml").read_text("utf-8")
     return tomllib.loads(text)
