@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FOLDS = 3
 _HALF = 150.0  # labels at which the learned parts weigh half of what they do with many
+_FURTHEST = 3.0  # standard deviations that one part may go from its mean
 _FAR = 0.005  # share of the labelled messages that count as far from the others
 
 
@@ -112,7 +113,7 @@ class Blend:
         total = np.zeros(len(trust))
         for name, values in found.items():
             mean, deviation = self.spread[name]
-            z = KINDS[name].weight * (values - mean) / deviation
+            z = KINDS[name].weight * np.clip((values - mean) / deviation, -_FURTHEST, _FURTHEST)
             total += self.sign * z if name == "length" else learned * trust * z
         return total
 

@@ -80,7 +80,7 @@ class Learned:
         if self.gain is not None:
             gain = self.gain.predict(inputs)
             score = self.gain.score(inputs)
-            strong = np.clip(weak + gain, 0.02, 0.98)
+            strong = np.clip(weak + np.maximum(gain, 0.0), 0.02, 0.98)
         else:
             mean = np.full(len(inputs), self.about.strong_mean)
             strong = (
