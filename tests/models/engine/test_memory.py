@@ -53,8 +53,8 @@ def test_what_does_not_fit_is_refused_with_the_figures(
 ) -> None:
     free = memory.available_bytes()
     assert 0 < free < 10**14
+    monkeypatch.setattr(memory, "cgroup_rooms", lambda: [GB])
     with pytest.raises(ModelError, match=r"needs 100\.3 GB .* 1\.0 GB are free"):
-        monkeypatch.setattr(memory, "cgroup_rooms", lambda: [GB])
         memory.refuse_if_too_large("big.gguf", 100 * GB)
     path = write_bitnet(tmp_path / "b.gguf", dataclasses.replace(TINY, layers=1))
     monkeypatch.setattr(memory, "cgroup_rooms", lambda: [100 * 2**20])
