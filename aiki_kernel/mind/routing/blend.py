@@ -76,10 +76,6 @@ class Blend:
         )
         return cls(parts, spread, sign, len(y), _scale(whole, y), _scale(text, y), made.near)
 
-    def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        """The sum, (n,): only its order means something."""
-        return self._total(inputs)[0]
-
     def predict(self, inputs: Inputs) -> NDArray[np.float64]:
         """The label, (n,), on its own scale."""
         total, _ = self._total(inputs)
