@@ -1,6 +1,6 @@
 """The events of one message, in the order in which they happen.
 
-``Recalled`` and ``Routed`` (either first) -> ``Consulted``? -> ``Delta``* ->
+``Recalled`` and ``Routed`` (either first) -> ``Consulted``? -> ``Hop``* -> ``Delta``* ->
 ``Completed`` -> ``Remembered``. The kernel, the terminal and the tests are three
 renderers of these; there is no other way to run the loop.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiki_kernel.memory.records import Hit
+from aiki_kernel.models.chat import Hop as Hop
 from aiki_kernel.models.chat import Usage
 from aiki_kernel.trace import Trace
 
@@ -27,11 +28,12 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Decision:
-    """Which model answers, and why."""
+    """Which model answers, and why. ``named``: the user chose this very model, no router did."""
 
     model: str
     reason: str
     router: str = "fixed"
+    named: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,4 +86,4 @@ class Remembered:
     note: str = ""
 
 
-Event = Recalled | Routed | Consulted | Delta | Completed | Remembered
+Event = Recalled | Routed | Consulted | Hop | Delta | Completed | Remembered
