@@ -6,7 +6,8 @@ other in well under a millisecond, remembering lexer states. It refuses keywords
 know by name. Ours is what surrounds it: the vocabulary, the bounds, and the end. A mask alone
 keeps an answer *on the way* to a record; a small model can stay on the way for ever, in a text
 that never closes. So the last part of the token budget is kept for the shortest way out: from then
-on a closing quote or bracket is taken wherever one is allowed.
+on a closing quote or bracket is taken wherever one is allowed, and nothing that can be avoided is
+opened.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Vocabulary:
         self.tokenizer = tokenizer
         self._lock = threading.Lock()
         self._made: Any = None
+        self._opens: npt.NDArray[np.uint8] | None = None
 
     def constraint(self, schema: Mapping[str, Any], budget: int) -> Constraint:
         """Masks for one answer of at most ``budget`` tokens.
@@ -55,7 +57,16 @@ class Vocabulary:
                 "make it smaller."
             )
         reserve = closing_cost(schema)
-        return Constraint(self._matcher(text), self.tokenizer, budget, reserve)
+        return Constraint(self._matcher(text), self.tokenizer, self._opening(), budget, reserve)
+
+    def _opening(self) -> npt.NDArray[np.uint8]:
+        """1 for each token that opens an object or a list, (vocabulary,)."""
+        with self._lock:
+            if self._opens is None:
+                data = map(self.tokenizer.token_bytes, range(len(self.tokenizer)))
+                opens = [b"{" in one or b"[" in one for one in data]
+                self._opens = np.array(opens, np.uint8)
+            return self._opens
 
     def _matcher(self, text: str) -> Any:
         from llguidance import LLMatcher
@@ -81,8 +92,15 @@ class Vocabulary:
 class Constraint:
     """The state of one answer. Not to be shared."""
 
-    def __init__(self, matcher: Any, tokenizer: Tokenizer, budget: int, reserve: int) -> None:
-        self._matcher, self._tokenizer = matcher, tokenizer
+    def __init__(
+        self,
+        matcher: Any,
+        tokenizer: Tokenizer,
+        opens: npt.NDArray[np.uint8],
+        budget: int,
+        reserve: int,
+    ) -> None:
+        self._matcher, self._tokenizer, self._opens = matcher, tokenizer, opens
         self._left = min(budget, MAX_BUDGET)
         self._reserve = reserve
         self._bits = np.zeros(-(-len(tokenizer) // 32), np.int32)
@@ -132,6 +150,10 @@ class Constraint:
                 only = np.zeros_like(allowed)
                 only[numbers] = 1
                 return only
+        if not self._in_text:
+            flat = allowed & (1 - self._opens[: len(allowed)])
+            if flat.any():
+                return flat
         return allowed
 
 
