@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +12,13 @@ from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.progress import progress
 from aiki_kernel.commands.registry import command
 from aiki_kernel.commands.tables import Column, Table
-from aiki_kernel.errors import ConfigError
+from aiki_kernel.errors import AikiError, ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from aiki_kernel.mind.labels import Label
 
 Embedder = Literal["auto", "wordllama", "multilingual-e5-small", "none"]
 _BATCH = 64
@@ -145,10 +148,22 @@ def _chosen(embedder: str) -> str:
     return "wordllama"
 
 
-def _labels(context: Context) -> Any:
+def _labels(context: Context) -> list[Label]:
     from aiki_kernel.mind.labels import Labels
 
-    return Labels(context.paths.ledger).all()
+    return [_with_tier(context, label) for label in Labels(context.paths.ledger).all()]
+
+
+def _with_tier(context: Context, label: Label) -> Label:
+    """A rerun's label knows its model, not its tier: that is read off the cards here."""
+    from aiki_kernel.models.cards import card
+
+    if label.tier:
+        return label
+    try:
+        return replace(label, tier=card(context.settings, label.model).tier or "")
+    except AikiError:
+        return label
 
 
 def _table(section: dict[str, Any]) -> Table:

@@ -26,14 +26,6 @@ _OPTIONAL = (
     "logprobs",
     "response_format",
 )
-    "stream_options",
-    "temperature",
-    "top_p",
-    "seed",
-    "stop",
-    "logprobs",
-    "response_format",
-)
 _LIMIT = "max_tokens"
 _NEW_LIMIT = "max_completion_tokens"
 

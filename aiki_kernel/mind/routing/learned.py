@@ -159,6 +159,7 @@ def save(learned: Learned, path: Path) -> None:
             "labels": blend.labels,
             "with_vectors": asdict(blend.with_vectors),
             "without": asdict(blend.without),
+            "far": blend.far,
             "near": blend.near,
             "parts": list(blend.parts),
         }
@@ -220,7 +221,6 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
             if key.startswith(prefix)
         }
         parts[part] = KINDS[part].make(own)
-    low, high = data["near"]
     return Blend(
         parts,
         {key: (float(mean), float(std)) for key, (mean, std) in data["spread"].items()},
@@ -228,5 +228,11 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
         int(data["labels"]),
         Scale(**data["with_vectors"]),
         Scale(**data["without"]),
-        (float(low), float(high)),
+        _pair(data["far"]),
+        _pair(data["near"]),
     )
+
+
+def _pair(values: Any) -> tuple[float, float]:
+    low, high = values
+    return float(low), float(high)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from aiki_kernel.config import Settings
 
-EMBED_S = 1.0
+EMBED_S = 5.0  # recall, which has to embed the same message, is waited for anyway
 
 Embed = Callable[[str], Awaitable["NDArray[np.float32]"]]
 """The embedding of a message by the memory's own embedder."""
