@@ -1,9 +1,9 @@
 """``/v1/*``: the OpenAI interface of the models on this machine.
 
 Unknown parameters are ignored, as OpenAI-compatible servers do. Beyond the standard,
-``top_k`` and ``session_id`` are taken, and the last chunk (or the whole answer) has the
-field ``aiki`` with the engine's own figures. A client that goes away stops its
-generation within one token.
+``top_k``, ``session_id`` and ``backend`` are taken, and the last chunk (or the whole
+answer) has the field ``aiki`` with the engine's own figures. A client that goes away
+stops its generation within one token.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class ChatCall:
     seed: int | None
     stop: tuple[str, ...]
     session_id: str
+    backend: str
     stream: bool
     include_usage: bool
 
@@ -86,6 +87,7 @@ class ChatCall:
             seed=take(body, "seed", int, None),
             stop=_stop(body.get("stop")),
             session_id=take(body, "session_id", str, ""),
+            backend=take(body, "backend", str, ""),
             stream=take(body, "stream", bool, False),
             include_usage=take(options, "include_usage", bool, False),
         )

@@ -55,6 +55,7 @@ class Conversation:
         self.notebook = notebook
         self.created_at = now()
         self.model: str | None = None
+        self.backend: str | None = None
         self._exchanges: list[Exchange] = []
         self._lock = threading.Lock()
 
