@@ -42,14 +42,8 @@ def backend(
     return _switched(context, name, save)
 
 
-def chosen(context: Context) -> str:
-    """The backend that this session computes with: its own choice, else the settings'."""
-    conversation = context.conversation
-    return (conversation.backend if conversation else None) or context.settings.compute.backend
-
-
 def _listed(context: Context) -> Result:
-    wanted = chosen(context)
+    wanted = context.backend
     data = _offered(context, wanted)
     data["chosen_by"] = _source(context)
     now, rows = data["chosen"], []

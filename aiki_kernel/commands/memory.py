@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from aiki_kernel.commands import memory_moves as memory_moves
-from aiki_kernel.commands.backend import chosen
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.confirm import confirmed
 from aiki_kernel.commands.registry import command
@@ -68,7 +67,7 @@ def search(
 ) -> Result:
     """Find memories by meaning and by word, best first."""
     _positive(limit)
-    found = _call(context, lambda m: m.search(query, _scope(context, user), limit, chosen(context)))
+    found = _call(context, lambda m: m.search(query, _scope(context, user), limit, context.backend))
     data = {
         "query": query,
         "hits": [hit.to_json() for hit in found.hits],
