@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from aiki_kernel.errors import StoreError
 from aiki_kernel.memory import recall as fusion
 from aiki_kernel.memory.backends import DenseSearch
 from aiki_kernel.memory.collection import Collection
+from aiki_kernel.memory.embedders import embedder as named_embedder
+from aiki_kernel.memory.embedders import engine_for, engine_of
 from aiki_kernel.memory.history import Change
 from aiki_kernel.memory.payload import digest, from_payload, point_id, to_record
 from aiki_kernel.memory.records import Draft, Hit, ImportReport, Recall, Record, Scope, Turn, now
@@ -55,6 +57,8 @@ class MemoryService:
         """
         self.settings = settings.memory
         self.compute = settings.compute
+        engine = engine_for(self.compute.backend)
+        embedder = embedder or named_embedder(settings.memory.embedder, engine)
         self.collection = Collection(settings.memory, paths, embedder, store)
         self.vectors = DenseSearch(self.collection)
 
@@ -223,6 +227,7 @@ class MemoryService:
     def stats(self) -> dict[str, Any]:
         """Counts and what the store is; plain JSON data."""
         store, everything = self.collection.store, Where()
+        engine = engine_of(self.collection.embedder)
         return {
             "memories": store.count(everything),
             "kinds": store.tally("kind", everything),
@@ -230,6 +235,7 @@ class MemoryService:
             "backend": self.collection.store.kind,
             "search": self.vectors.health(self.compute.backend),
             "embedder": self.collection.embedder.id,
+            "embedder_engine": None if engine is None else asdict(engine),
             "dimension": store.dimension,
             "location": self.settings.url or str(self.collection.paths.memory),
             "collection": self.settings.collection if self.settings.url else "",
