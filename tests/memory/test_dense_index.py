@@ -374,8 +374,7 @@ def test_without_compiled_kernels_numpy_answers_and_it_is_seen(
     open_memory: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native_module, "FOLDER", tmp_path)
-    native_module.native.cache_clear()
-    native_module.runnable.cache_clear()
+    _look_for_kernels_again()
     try:
         memory = open_memory()
         _filled(memory, 40)
@@ -389,10 +388,14 @@ def test_without_compiled_kernels_numpy_answers_and_it_is_seen(
         assert not rows["mojo"]["available"]
         assert rows["mojo"]["reason"]
         assert memory.recall("memory number 3", KARI, 3).note == ""  # auto knows what there is
-        memory.close()
     finally:
-        native_module.native.cache_clear()
-        native_module.runnable.cache_clear()
+        monkeypatch.undo()
+        _look_for_kernels_again()
+
+
+def _look_for_kernels_again() -> None:
+    for remembered in (native_module.native, native_module.load_best, native_module.runnable):
+        remembered.cache_clear()
 
 
 @needs_kernels
