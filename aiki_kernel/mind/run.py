@@ -77,7 +77,7 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
         "hops": [hop.to_json() for hop in run.hops],
         "provider": finished.provider,
         "persona": "default",
-        "backend": run.recall.backend,
+        "backend": run.recall.backend.to_json(),
         "engine": finished.detail.get("engine"),
         "finish_reason": finished.reason,
         "usage": finished.usage.to_json(),

@@ -34,6 +34,8 @@ class ChatRequest:
     that the user chose this very model, so that a missing key is an error and not a reason
     to ask another. ``turn_id`` and ``stage`` say for what the call is made, for budgets;
     ``prompt_tokens`` is an estimate that was made already, 0 for none.
+    ``backend`` is what this session computes with (``compute.backend``); it concerns models
+    of this machine alone.
     """
 
     model: str
@@ -46,6 +48,7 @@ class ChatRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     session_id: str = ""
+    backend: str = ""
     turn_id: str = ""
     stage: str = "generate"
     fallbacks: tuple[str, ...] = ()
