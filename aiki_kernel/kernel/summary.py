@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from aiki_kernel.mind.conversation import Conversation
-from aiki_kernel.mind.events import Completed, Delta, Event, Recalled, Routed
+from aiki_kernel.mind.events import Completed, Delta, Event, Hop, Recalled, Routed
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
 
 _HIT_TEXT = 240
@@ -28,7 +28,7 @@ class Summary:
         self._first: float | None = None
         self._latency: dict[str, float] = {}
         self._model = ""
-        self._backend = ""
+        self._backend: dict[str, Any] = {}
         self._notes: list[str] = []
         self.completed = False
 
@@ -43,10 +43,13 @@ class Summary:
             self._latency["route"] = event.seconds
         elif isinstance(event, Recalled):
             self._latency["recall"] = event.seconds
-            self._backend = event.backend
+            self._backend = event.backend.to_json()
             if event.note:
                 self._notes.append(event.note)
             self._generating = time.perf_counter()
+        elif isinstance(event, Hop):
+            self._model = event.to
+            self._notes.append(event.note)
         elif isinstance(event, Delta) and self._first is None:
             self._first = time.perf_counter()
         elif isinstance(event, Completed):
