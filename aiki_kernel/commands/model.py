@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from aiki_kernel.commands import model_file, tomlfile
+from aiki_kernel.commands import model_serve as model_serve
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.parser import nearest
 from aiki_kernel.commands.progress import progress
@@ -20,7 +21,7 @@ from aiki_kernel.errors import ConfigError, ModelError, UsageError
 if TYPE_CHECKING:
     from aiki_kernel.models.catalogue import ModelRef
 
-_VERBS = ("add", "inspect", "list", "pull", "serve", "show", "use")
+_VERBS = ("add", "inspect", "list", "pull", "serve", "served", "show", "stop", "use")
 
 
 def names(context: Context, prefix: str) -> Iterable[str]:
