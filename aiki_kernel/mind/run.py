@@ -79,6 +79,7 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
         "persona": "default",
         "backend": run.recall.backend.to_json(),
         "engine": finished.detail.get("engine"),
+        "quantisation": finished.detail.get("quantisation"),
         "finish_reason": finished.reason,
         "usage": finished.usage.to_json(),
         "cost": {"usd": cost.usd, "estimated": finished.usage.estimated},
