@@ -56,6 +56,7 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
         turn_id=run.turn_id,
         fallbacks=choice.fallbacks,
         named=run.decision.named,
+        backend=run.conversation.backend or settings.compute.backend,
     )
     if run.message.parameters:
         asked = replace(asked, **run.message.parameters)
