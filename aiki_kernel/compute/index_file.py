@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.index import VectorIndex
-from aiki_kernel.compute.parts import BLOCK, PAGE, Layout, parts_in, round_up
+from aiki_kernel.compute.parts import BLOCK, PAGE, Layout, Region, parts_in, round_up
 
 MAGIC = b"AIKIVEC1"
 VERSION = 1
@@ -144,7 +144,7 @@ def load(path: Path, *, stamp: str, backend: str = "auto") -> Loaded:
     layout = Layout(header["dim"], header["capacity"], header["coded"])
     if len(data) != PAGE + layout.total() + n * (1 + KEY) or n > layout.capacity:
         raise IndexFileError(f"{path.name} is cut short.")
-    parts = parts_in(data, layout, PAGE)
+    parts = parts_in(Region(data), layout, PAGE)
     tail = np.frombuffer(data, np.uint8, n * (1 + KEY), PAGE + layout.total())
     alive, keys = tail[:n], tail[n:].reshape(n, KEY)
     sections: list[NDArray[Any]] = [parts.rows[:n]]
