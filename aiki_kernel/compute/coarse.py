@@ -205,6 +205,7 @@ class Coarse:
         """Hang new blocks onto a list."""
         first, last = self.used, self.used + fresh - 1
         self.owner[first : last + 1] = one
+        self.parts.ids[first * BLOCK : (last + 1) * BLOCK] = NONE
         self.parts.links[first:last] = np.arange(first + 1, last + 1)
         self.parts.links[last] = -1
         tail = int(self.tails[one])

@@ -29,9 +29,9 @@ from aiki_kernel.compute.backend import (
 from aiki_kernel.compute.choice import FEW_ROWS, Choice, choose, make
 from aiki_kernel.compute.coarse import Coarse
 from aiki_kernel.compute.errors import VectorError
+from aiki_kernel.compute.filling import MOST_ROWS, compacted, fill, grown
 from aiki_kernel.compute.intake import (
     FLOAT32,
-    STEP,
     check_rows,
     known_rows,
     mask_in,
@@ -39,7 +39,7 @@ from aiki_kernel.compute.intake import (
     rows_in,
 )
 from aiki_kernel.compute.mojo_backend import bind, encode
-from aiki_kernel.compute.native import native
+from aiki_kernel.compute.native import Kernels, native
 from aiki_kernel.compute.parts import (
     BLOCK,
     Layout,
@@ -47,15 +47,13 @@ from aiki_kernel.compute.parts import (
     Region,
     in_memory,
     private_region,
-    round_up,
     shared,
     shared_region,
 )
-from aiki_kernel.compute.plan import ROWS_FOR_LISTS, Method, Plan, Recall, plan_for
+from aiki_kernel.compute.plan import Method, Recall, planned
 from aiki_kernel.compute.training import trained
 
 LEAST_DIM, MOST_DIM = 1, 4096
-MOST_ROWS = 2**31 - BLOCK
 GROWN = 2  # times the rows that the lists were trained on: they are trained anew
 
 
@@ -103,17 +101,26 @@ class VectorIndex:
         *,
         alive: NDArray[np.bool_] | None = None,
         longest: float = 1.0,
+        lists: Callable[[Kernels | None, int], Coarse] | None = None,
         backend: str = "auto",
     ) -> VectorIndex:
-        """An index over arrays that are filled already (a mapped file)."""
+        """An index over arrays that are filled already (a mapped file); ``lists`` makes its coarse
+        index for these kernels and this many rows.
+        """
         index = cls(parts.layout.dim, metric)
         if index._kernels is None:
             index._coded = False
         elif not parts.layout.coded:  # written where there were no kernels
             bare, parts = parts, in_memory(replace(parts.layout, coded=True))
             parts.rows[:n] = bare.rows[:n]
-            index._encode(parts, 0, n)
+            if n:
+                encode(index._kernels, parts, 0, n)
         index._publish(parts, n, alive, longest, None)
+        if lists is not None:
+            coarse = lists(index._kernels, n)
+            if index._kernels is not None and not coarse.parts.layout.coded:
+                coarse = coarse.dealt_again(coarse.labels(np.arange(n)), parts)
+            index._publish(parts, n, alive, longest, coarse)
         index.use(backend)
         return index
 
@@ -180,20 +187,20 @@ class VectorIndex:
             first, last = state.n, state.n + len(clean)
             if last > MOST_ROWS:
                 raise VectorError(f"An index holds at most {MOST_ROWS} rows.")
-            parts = state.parts
-            grown = last > parts.layout.capacity
-            if grown:
-                parts = self._grown(state, last)
+            parts, new = state.parts, np.arange(first, last)
+            full = last > parts.layout.capacity
+            if full:
+                parts = grown(state, last, self._allocate, self._kernels)
             try:
-                longest = self._write(parts, np.arange(first, last), clean, state.longest)
+                longest = fill(parts, new, clean, self.metric, state.longest, self._kernels)
             except VectorError:
-                if grown:
+                if full:
                     self._publish(parts, state.n, state.alive, state.longest, state.coarse)
                 raise
             alive = state.alive
             if alive is not None:
                 alive = np.concatenate([alive, np.ones(last - first, np.bool_)])
-            coarse = self._listed(state.coarse, parts, np.arange(first, last))
+            coarse = self._listed(state.coarse, parts, new)
             self._publish(parts, last, alive, longest, coarse)
             if coarse is not None and len(self) >= GROWN * coarse.trained:
                 self.build_coarse(self._lists)
@@ -212,7 +219,7 @@ class VectorIndex:
             try:
                 if state.coarse is not None:
                     state.coarse.left(which)
-                longest = self._write(state.parts, which, clean, state.longest)
+                longest = fill(state.parts, which, clean, self.metric, state.longest, self._kernels)
                 coarse = self._listed(state.coarse, state.parts, which)
                 self._publish(state.parts, state.n, state.alive, longest, coarse)
             finally:
@@ -232,14 +239,7 @@ class VectorIndex:
         with self._writing:
             state = self._state
             keep = np.arange(state.n) if state.alive is None else np.flatnonzero(state.alive)
-            parts = self._allocate(
-                Layout(self.dim, round_up(max(1, len(keep)), BLOCK), self._coded)
-            )
-            for at in range(0, len(keep), STEP):
-                parts.rows[at : at + STEP][: len(keep) - at] = state.parts.rows[
-                    keep[at : at + STEP]
-                ]
-            self._encode(parts, 0, len(keep))
+            parts = compacted(state, keep, self._allocate, self._kernels)
             coarse = state.coarse
             if coarse is not None:
                 coarse = coarse.dealt_again(coarse.labels(keep), parts)
@@ -255,10 +255,10 @@ class VectorIndex:
         VectorError when there are fewer rows than lists, and for the metric ``dot``: the
         nearest direction does not bound a product of long rows.
         """
+        if self.metric != "cosine":
+            raise VectorError("A coarse index is for the metric cosine.")
         with self._writing:
             state = self._state
-            if self.metric != "cosine":
-                raise VectorError("A coarse index is for the metric cosine.")
             if not 1 <= (1 if lists is None else lists) <= state.live:
                 raise VectorError(f"{state.live} rows do not fill {lists or 1} lists.")
             self._lists = lists
@@ -278,43 +278,6 @@ class VectorIndex:
             coarse = coarse.dealt_again(coarse.labels(np.arange(len(coarse.places))), parts)
         return coarse.added(rows, coarse.nearest_lists(parts.rows[rows]), parts.rows)
 
-    def _grown(self, state: Snapshot, rows: int) -> Parts:
-        old = state.parts
-        capacity = round_up(max(rows, rows + rows // 2, 256), BLOCK)
-        parts = self._allocate(Layout(self.dim, min(capacity, MOST_ROWS), self._coded))
-        parts.rows[: state.n] = old.rows[: state.n]
-        if self._coded:
-            parts.codes8[: state.n] = old.codes8[: state.n]
-            parts.scales[: state.n] = old.scales[: state.n]
-            parts.codes1[: len(old.codes1)] = old.codes1
-        return parts
-
-    def _write(
-        self, parts: Parts, which: NDArray[np.int64], vectors: NDArray[np.float32], longest: float
-    ) -> float:
-        """Write rows and their codes; returns the bound on row lengths."""
-        check_rows(vectors)
-        for at in range(0, len(which), STEP):
-            some = vectors[at : at + STEP]
-            lengths = np.sqrt(np.einsum("ij,ij->i", some, some, dtype=np.float64))
-            if self.metric == "cosine":
-                lengths[lengths == 0] = 1
-                parts.rows[which[at : at + STEP]] = some / lengths[:, None]
-                longest = max(longest, 1.0)
-            else:
-                parts.rows[which[at : at + STEP]] = some
-                longest = max(longest, float(lengths.max()))
-        if len(which) and int(which[-1]) - int(which[0]) == len(which) - 1:
-            self._encode(parts, int(which[0]), int(which[-1]) + 1)
-        else:
-            for row in which:
-                self._encode(parts, int(row), int(row) + 1)
-        return longest
-
-    def _encode(self, parts: Parts, first: int, last: int) -> None:
-        if self._kernels is not None and last > first:
-            encode(self._kernels, parts, first, last)
-
     # -- questions
 
     def use(self, backend: str) -> Choice:
@@ -331,7 +294,7 @@ class VectorIndex:
             self._allocate = shared
             state = self._state
             if state.parts.region.fd < 0:
-                parts = self._grown(state, state.n)
+                parts = grown(state, state.n, self._allocate, self._kernels)
                 coarse = state.coarse
                 self._publish(parts, state.n, state.alive, state.longest, None)
                 if coarse is not None:
@@ -414,34 +377,12 @@ class VectorIndex:
         backend = self._made.get(name) or self._backend(name)
         if not backend.uses_codes:
             check_finite(queries)
-        plan = self._plan(state, backend, k, allowed, method, recall)
+        plan = planned(state, backend, self._coded, k, allowed, method, recall)
         if mask is None and queries.ndim == 1:
             ask = backend.asker(state, plan)
             if ask is not None:
                 self._ready[(asked, method, recall)] = (state, ask)
         return backend.search(state, queries, plan, which, allowed)
-
-    def _plan(
-        self,
-        state: Snapshot,
-        backend: Backend,
-        k: int,
-        allowed: int,
-        method: Method | Literal["auto"],
-        recall: Recall,
-    ) -> Plan:
-        """What the arguments of a search ask of this backend."""
-        coarse = state.coarse
-        probes = coarse.probes if coarse is not None else 0
-        if method == "lists":
-            if not probes:
-                raise VectorError("There are no lists to search in: call build_coarse() first.")
-        elif state.n < ROWS_FOR_LISTS or 2 * allowed < state.n:
-            probes = 0  # few rows, or a narrow mask: most of what the lists hold is not asked for
-        coded = (backend.uses_codes and self._coded) or not (
-            backend.uses_codes or method in ("auto", "lists")
-        )
-        return plan_for(method, k, state.n, self.dim, coded, recall, probes)
 
     def close(self) -> None:
         """Close the backends; the index stays usable."""

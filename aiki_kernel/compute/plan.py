@@ -16,7 +16,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from aiki_kernel.compute.errors import VectorError
+
+if TYPE_CHECKING:
+    from aiki_kernel.compute.backend import Backend, Snapshot
 
 Method = Literal["exact", "8bit", "1bit", "lists"]
 Recall = Literal["fast", "usual", "high", "exact"]
@@ -57,11 +62,12 @@ def plan_for(
     """The plan for ``k`` of ``n`` rows. ``coded`` says whether codes may be used, ``probes`` how
     many lists of a coarse index may be looked into, 0 when it should not be used.
 
-    The 1-bit scan needs more survivors among more rows: ``10 k (n / 1000)^0.23`` finds 0.995
-    of the best ten, four times as many all but a few in ten thousand.
+    The 1-bit scan needs more survivors among more rows: ``8.5 k (n / 1000)^0.25``, and never
+    fewer than ``10 k``, finds 0.995 of the best ten, four times as many all but a few in
+    ten thousand.
     """
     wide = 4 if recall == "high" else 1
-    depth = min(n, wide * max(64, ceil(10 * k * max(1.0, n / 1000) ** 0.23)))
+    depth = min(n, wide * max(64, ceil(k * max(10.0, 8.5 * (n / 1000) ** 0.25))))
     if method == "auto":
         if recall == "exact" or not coded or n < ROWS_FOR_CODES or k * 8 > n:
             method = "exact"
@@ -77,3 +83,29 @@ def plan_for(
     if few > DEEPEST:
         few = k
     return Plan(method, k, max(depth, few), few, probes if method == "lists" else 0)
+
+
+def planned(
+    state: Snapshot,
+    backend: Backend,
+    coded: bool,
+    k: int,
+    allowed: int,
+    method: Method | Literal["auto"],
+    recall: Recall,
+) -> Plan:
+    """What the arguments of a search ask of a backend. ``coded`` says whether the index has codes,
+    ``allowed`` how many rows may be answered.
+
+    The coarse index serves many rows, and questions that most of them may answer: with a
+    narrow mask most of what the lists hold would be thrown away.
+    """
+    probes = state.coarse.probes if state.coarse is not None else 0
+    if method == "lists":
+        if not probes:
+            raise VectorError("There are no lists to search in: call build_coarse() first.")
+    elif state.n < ROWS_FOR_LISTS or 2 * allowed < state.n or state.dim < SIGNS_FROM:
+        probes = 0
+    if not backend.uses_codes:  # the reference follows a method that is asked for by name
+        coded = method != "auto" or (recall == "fast" and probes > 0)
+    return plan_for(method, k, state.n, state.dim, coded, recall, probes)
