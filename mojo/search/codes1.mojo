@@ -30,7 +30,6 @@ comptime TOP = Float32(31)
 comptime Lanes = SIMD[DType.uint8, BYTE_LANES]
 comptime Wide = SIMD[DType.uint16, SHORT_LANES]
 comptime TABLES = 4 if HAS_VBMI else 6  # tables for one triple of bytes
-comptime TOGETHER = 4  # blocks scanned with the same tables in registers
 
 
 @always_inline
@@ -228,13 +227,11 @@ def triple_sum(codes: Bytes, tables: Array[Lanes, 2 * TABLES], first: Int) -> La
 
 
 @always_inline
-def scan_rows[
-    TRIPLES: Int, REGISTERS: Int
-](codes: Bytes, step: Int, triples: Int, tables: Bytes, sums: Shorts):
-    """Estimates of REGISTERS registers of rows whose codes lie `step` bytes apart: a table is
-    loaded once for all of them. Within a register's worth of rows the sums of even rows come
+def scan_rows[TRIPLES: Int](codes: Bytes, triples: Int, tables: Bytes, sums: Shorts):
+    """Estimates of one block. Within a register's worth of rows the sums of even rows come
     first, then those of odd rows; `row_of_position` undoes it.
     """
+    comptime REGISTERS = BLOCK_ROWS // BYTE_LANES
     comptime PAIR = 2 if HAS_VBMI else 1  # triples whose bytes add up without overflow
     comptime TRIPLE = 3 * BLOCK_ROWS
     var count = TRIPLES if TRIPLES > 0 else triples
@@ -246,7 +243,7 @@ def scan_rows[
         comptime for i in range(PAIR * TABLES):
             held[i] = tables.unsafe_load[width=BYTE_LANES]((t * TABLES + i) * BYTE_LANES)
         comptime for r in range(REGISTERS):
-            var p = codes.unsafe_offset(r * step + t * TRIPLE)
+            var p = codes.unsafe_offset(r * BYTE_LANES + t * TRIPLE)
             var s = triple_sum(p, held, 0)
             comptime if PAIR == 2:
                 s += triple_sum(p.unsafe_offset(TRIPLE), held, TABLES)
@@ -258,7 +255,7 @@ def scan_rows[
         comptime for i in range(TABLES):
             held[i] = tables.unsafe_load[width=BYTE_LANES]((t * TABLES + i) * BYTE_LANES)
         comptime for r in range(REGISTERS):
-            var s = triple_sum(codes.unsafe_offset(r * step + t * TRIPLE), held, 0)
+            var s = triple_sum(codes.unsafe_offset(r * BYTE_LANES + t * TRIPLE), held, 0)
             var w = bitcast[DType.uint16, SHORT_LANES](s)
             even[r] += w
             odd[r] += w >> 8
@@ -269,37 +266,14 @@ def scan_rows[
 
 @always_inline
 def scan_blocks[TRIPLES: Int](codes: Bytes, triples: Int, blocks: Int, tables: Bytes, sums: Shorts):
-    """Estimates of `blocks` blocks of rows."""
-    comptime if BYTE_LANES == BLOCK_ROWS:
-        var stride = triples * 3 * BLOCK_ROWS
-        var block = 0
-        while block + TOGETHER <= blocks:
-            scan_rows[TRIPLES, TOGETHER](
-                codes.unsafe_offset(block * stride),
-                stride,
-                triples,
-                tables,
-                sums.unsafe_offset(block * BLOCK_ROWS),
-            )
-            block += TOGETHER
-        while block < blocks:
-            scan_rows[TRIPLES, 1](
-                codes.unsafe_offset(block * stride),
-                stride,
-                triples,
-                tables,
-                sums.unsafe_offset(block * BLOCK_ROWS),
-            )
-            block += 1
-    else:
-        for block in range(blocks):
-            scan_rows[TRIPLES, 2](
-                codes.unsafe_offset(block * triples * 3 * BLOCK_ROWS),
-                BYTE_LANES,
-                triples,
-                tables,
-                sums.unsafe_offset(block * BLOCK_ROWS),
-            )
+    """Estimates of `blocks` blocks of rows, one after another: memory is read in order."""
+    for block in range(blocks):
+        scan_rows[TRIPLES](
+            codes.unsafe_offset(block * triples * 3 * BLOCK_ROWS),
+            triples,
+            tables,
+            sums.unsafe_offset(block * BLOCK_ROWS),
+        )
 
 
 @always_inline
