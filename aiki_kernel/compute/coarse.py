@@ -38,6 +38,7 @@ from aiki_kernel.compute.parts import (
     Parts,
     Region,
     empty_lists,
+    private_region,
 )
 
 NONE = 0xFFFF_FFFF  # the row in a place without one
@@ -144,8 +145,15 @@ class Coarse:
 
     def moved(self, allocate: Callable[[int], Region]) -> Coarse:
         """The same lists in memory of another kind."""
-        self.allocate = allocate
-        return self._roomier(0)
+        return self._in(self.parts.layout, allocate)
+
+    def copied(self, n: int) -> Coarse:
+        """The same lists, apart, with only the rows below ``n``."""
+        made = self._in(self.parts.layout, private_region)
+        later = (made.parts.ids >= n) & (made.parts.ids != NONE)
+        made.parts.ids[later] = NONE
+        made.holes += int(np.count_nonzero(later))
+        return made
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The list of every one of these rows, -1 for those in none."""
@@ -228,10 +236,15 @@ class Coarse:
             codes[where // BLOCK, :width, where % BLOCK] = signs
 
     def _roomier(self, blocks: int) -> Coarse:
-        """The same lists with room for more blocks, and without holes when there are many."""
+        """The same lists with room for this many blocks more."""
+        layout = self.parts.layout
+        wider = replace(layout, blocks=layout.blocks * 5 // 4 + blocks + 16)
+        return self._in(wider, self.allocate)
+
+    def _in(self, layout: ListLayout, allocate: Callable[[int], Region]) -> Coarse:
+        """The same lists in arrays of this layout."""
         old = self.parts
-        layout = replace(old.layout, blocks=old.layout.blocks * 5 // 4 + blocks + 16)
-        parts = empty_lists(layout, self.allocate)
+        parts = empty_lists(layout, allocate)
         parts.heads[:] = old.heads
         parts.links[: self.used] = old.links[: self.used]
         parts.ids[: self.used * BLOCK] = old.ids[: self.used * BLOCK]
@@ -242,7 +255,7 @@ class Coarse:
         return Coarse(
             self.centroids,
             parts,
-            self.allocate,
+            allocate,
             self.kernels,
             self.probes,
             self.trained,

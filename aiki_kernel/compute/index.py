@@ -19,37 +19,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aiki_kernel.compute.backend import (
-    Backend,
-    Found,
-    Metric,
-    Snapshot,
-    check_finite,
-)
+from aiki_kernel.compute import intake
+from aiki_kernel.compute.backend import Backend, Found, Metric, Snapshot, check_finite
 from aiki_kernel.compute.choice import FEW_ROWS, Choice, choose, make
 from aiki_kernel.compute.coarse import Coarse
 from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.filling import MOST_ROWS, compacted, fill, grown
-from aiki_kernel.compute.intake import (
-    FLOAT32,
-    check_rows,
-    known_rows,
-    mask_in,
-    queries_in,
-    rows_in,
-)
 from aiki_kernel.compute.mojo_backend import bind, encode
 from aiki_kernel.compute.native import Kernels, native
-from aiki_kernel.compute.parts import (
-    BLOCK,
-    Layout,
-    Parts,
-    Region,
-    in_memory,
-    private_region,
-    shared,
-    shared_region,
-)
+from aiki_kernel.compute.parts import BLOCK, Layout, Parts, in_memory, region_like, shared
 from aiki_kernel.compute.plan import Method, Recall, planned
 from aiki_kernel.compute.training import trained
 
@@ -84,7 +62,7 @@ class VectorIndex:
         self._writes = 0
         self._made: dict[str, Backend] = {}
         self._lists: int | None = None
-        self._ready: dict[tuple[int, str, str], tuple[Snapshot, Callable[..., Found]]] = {}
+        self._ready: dict[tuple[int, str, str, str], tuple[Snapshot, Callable[..., Found]]] = {}
         self._kernels = native().kernels
         self._coded = self._kernels is not None
         self._shape = (dim,)
@@ -164,7 +142,11 @@ class VectorIndex:
     @property
     def note(self) -> str:
         """What a user should know about the last answer: a fallback; usually empty."""
-        made = self._made.get(self.backend)
+        return self.note_of(self.backend)
+
+    def note_of(self, backend: str) -> str:
+        """The same for one backend by name."""
+        made = self._made.get(backend)
         return made.note if made is not None else ""
 
     @property
@@ -172,17 +154,22 @@ class VectorIndex:
         """The rows as they are now."""
         return self._state
 
+    def coarse_of(self, state: Snapshot) -> Coarse | None:
+        """A copy of a snapshot's coarse index that changes no more, for a file."""
+        with self._writing:
+            return None if state.coarse is None else state.coarse.copied(state.n)
+
     def vectors(self, rows: ArrayLike) -> NDArray[np.float32]:
         """Copies of rows as they are stored: of length 1 for cosine."""
         state = self._state
-        return np.array(state.parts.rows[known_rows(state, rows)])
+        return np.array(state.parts.rows[intake.known_rows(state, rows)])
 
     # -- changes
 
     def append(self, vectors: ArrayLike) -> range:
         """Add ``(m, dim)`` finite vectors; returns their row numbers."""
         with self._writing:
-            clean = rows_in(vectors, self.dim)
+            clean = intake.rows_in(vectors, self.dim)
             state = self._state
             first, last = state.n, state.n + len(clean)
             if last > MOST_ROWS:
@@ -210,11 +197,11 @@ class VectorIndex:
         """Put other vectors in rows that exist and are not deleted."""
         with self._writing:
             state = self._state
-            which = known_rows(state, rows)
-            clean = rows_in(vectors, self.dim)
+            which = intake.known_rows(state, rows)
+            clean = intake.rows_in(vectors, self.dim)
             if len(which) != len(clean):
                 raise VectorError(f"{len(which)} rows cannot take {len(clean)} vectors.")
-            check_rows(clean)
+            intake.check_rows(clean)
             self._writes += 1  # odd: searches that read now will start over
             try:
                 if state.coarse is not None:
@@ -229,7 +216,7 @@ class VectorIndex:
         """Take rows out of every answer. Deleting twice, or a row that never was, is an error."""
         with self._writing:
             state = self._state
-            which = known_rows(state, rows)
+            which = intake.known_rows(state, rows)
             alive = np.ones(state.n, np.bool_) if state.alive is None else state.alive.copy()
             alive[which] = False
             self._publish(state.parts, state.n, alive, state.longest, state.coarse)
@@ -247,8 +234,8 @@ class VectorIndex:
             return keep
 
     def build_coarse(self, lists: int | None = None) -> None:
-        """Train a coarse index of the rows that are here, for ``recall="fast"``: about half a
-        minute for a million rows. Searches go on meanwhile, changes wait. Rows that come later
+        """Train a coarse index of the rows that are here, for ``recall="fast"``: about ten
+        seconds for a million rows. Searches go on meanwhile, changes wait. Rows that come later
         are put into its lists at once; when their number has doubled, it is trained anew.
 
         ``lists`` is the square root of the number of rows when it is not given. Raises
@@ -262,11 +249,8 @@ class VectorIndex:
             if not 1 <= (1 if lists is None else lists) <= state.live:
                 raise VectorError(f"{state.live} rows do not fill {lists or 1} lists.")
             self._lists = lists
-            coarse = trained(state, self._kernels, self._region, lists)
+            coarse = trained(state, self._kernels, region_like(state.parts), lists)
             self._publish(state.parts, state.n, state.alive, state.longest, coarse)
-
-    def _region(self, size: int) -> Region:
-        return (private_region if self._state.parts.region.fd < 0 else shared_region)(size)
 
     def _listed(
         self, coarse: Coarse | None, parts: Parts, rows: NDArray[np.int64]
@@ -289,7 +273,9 @@ class VectorIndex:
         return self.choice()
 
     def _share(self) -> None:
-        """Move the rows to memory that another process can map."""
+        """Move the rows to memory that another process can map, if they are not there yet."""
+        if self._state.parts.region.fd >= 0:
+            return
         with self._writing:
             self._allocate = shared
             state = self._state
@@ -298,7 +284,7 @@ class VectorIndex:
                 coarse = state.coarse
                 self._publish(parts, state.n, state.alive, state.longest, None)
                 if coarse is not None:
-                    coarse = coarse.moved(self._region)
+                    coarse = coarse.moved(region_like(parts))
                     self._publish(parts, state.n, state.alive, state.longest, coarse)
 
     def choice(self) -> Choice:
@@ -321,10 +307,12 @@ class VectorIndex:
         mask: ArrayLike | None = None,
         method: Method | Literal["auto"] = "auto",
         recall: Recall = "usual",
+        backend: str = "",
     ) -> Found:
         """The ``k`` best rows for one query ``(dim,)`` or a batch ``(q, dim)``.
 
         ``mask`` is a boolean array of :attr:`size`: only rows where it is true are answered.
+        ``backend`` answers this question in the place of the one that :meth:`use` chose.
         Fewer than ``k`` come back when fewer there are. ``recall`` says what the answer may
         miss: ``usual`` finds 0.995 of the best rows of sentence embeddings, ``high`` all but
         a few in ten thousand, ``exact`` all; ``fast`` finds 0.97 among many rows by the coarse
@@ -332,24 +320,27 @@ class VectorIndex:
         VectorError for a query of the wrong shape, one that is not finite, or a negative ``k``.
         """
         started = time.perf_counter()
+        name = backend or self.backend
+        if backend and backend != "auto" and self._backend(backend).needs_shared_memory:
+            self._share()
         writes = self._writes
-        ready = self._ready.get((k, method, recall)) if mask is None else None
+        ready = self._ready.get((k, method, recall, name)) if mask is None else None
         if (
             ready is not None
             and type(query) is np.ndarray
-            and query.dtype is FLOAT32
+            and query.dtype is intake.FLOAT32
             and query.shape == self._shape
             and query.flags.c_contiguous
             and ready[0] is self._state
         ):
             found = ready[1](query)
         else:
-            queries = queries_in(query, self.dim)
-            found = self._answer(queries, k, mask, method, recall)
+            queries = intake.queries_in(query, self.dim)
+            found = self._answer(queries, k, mask, method, recall, name)
         if writes & 1 or writes != self._writes:  # rows were overwritten meanwhile
-            queries = queries_in(query, self.dim)
+            queries = intake.queries_in(query, self.dim)
             with self._writing:
-                found = self._answer(queries, k, mask, method, recall)
+                found = self._answer(queries, k, mask, method, recall, name)
         self.last_seconds = time.perf_counter() - started
         return found
 
@@ -360,18 +351,18 @@ class VectorIndex:
         mask: ArrayLike | None,
         method: Method | Literal["auto"],
         recall: Recall,
+        name: str,
     ) -> Found:
         state = self._state
-        which, allowed = mask_in(mask, state)
+        which, allowed = intake.mask_in(mask, state)
         if k < 0:
             raise VectorError(f"k must not be negative: {k}.")
-        asked = k
+        asked, called = k, name
         k = min(int(k), allowed)
         if k == 0 or len(queries) == 0:
             check_finite(queries)
             empty = (*queries.shape[:-1], k)
             return Found(np.empty(empty, np.int64), np.empty(empty, np.float32))
-        name = self.backend
         if name == "auto":
             name = "mojo" if self._kernels is not None and state.n >= FEW_ROWS else "numpy"
         backend = self._made.get(name) or self._backend(name)
@@ -381,7 +372,7 @@ class VectorIndex:
         if mask is None and queries.ndim == 1:
             ask = backend.asker(state, plan)
             if ask is not None:
-                self._ready[(asked, method, recall)] = (state, ask)
+                self._ready[(asked, method, recall, called)] = (state, ask)
         return backend.search(state, queries, plan, which, allowed)
 
     def close(self) -> None:

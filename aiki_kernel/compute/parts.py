@@ -146,6 +146,11 @@ def shared(layout: Layout) -> Parts:
     return parts_in(shared_region(layout.total()), layout)
 
 
+def region_like(parts: Parts) -> Callable[[int], Region]:
+    """What allocates memory of the kind that these parts are in."""
+    return private_region if parts.region.fd < 0 else shared_region
+
+
 @dataclass(frozen=True)
 class ListLayout:
     """Shape of a coarse index in memory; :mod:`aiki_kernel.compute.coarse` tells its arrays."""

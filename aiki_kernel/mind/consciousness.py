@@ -20,9 +20,10 @@ from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aiki_kernel.config import Paths
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
-from aiki_kernel.mind import context, router
+from aiki_kernel.mind import context
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
 from aiki_kernel.mind.events import (
     Completed,
@@ -34,6 +35,7 @@ from aiki_kernel.mind.events import (
 )
 from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.ports import MemoryPort, ModelPort
+from aiki_kernel.mind.routing.planner import Planned, Planner
 from aiki_kernel.mind.run import Run, metadata
 from aiki_kernel.models.chat import ChatRequest, Finished, TextDelta, Usage
 from aiki_kernel.models.tokens import estimate
@@ -49,7 +51,8 @@ _log = logging.getLogger(__name__)
 class LedgerPort(Protocol):
     """Where each model call is written down. ``notes`` are lines that the user must see."""
 
-    notes: list[str]
+    @property
+    def notes(self) -> list[str]: ...
 
     def record(self, entry: Entry) -> None: ...
 
@@ -58,12 +61,18 @@ class Consciousness:
     """Runs messages through the loop. One instance serves many conversations at once."""
 
     def __init__(
-        self, memory: MemoryPort, model: ModelPort, ledger: LedgerPort, settings: Settings
+        self,
+        memory: MemoryPort,
+        model: ModelPort,
+        ledger: LedgerPort,
+        settings: Settings,
+        planner: Planned | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
         self.ledger = ledger
         self.settings = settings
+        self.planner: Planned = planner or Planner(settings, Paths.default().home)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -112,7 +121,7 @@ class Consciousness:
         recall = asyncio.ensure_future(self._recall(run))
         try:
             with run.trace.span("route") as span:
-                run.decision = router.decide(run.message, run.conversation, self.settings.model)
+                run.decision = await self.planner.decide(run.message, run.conversation)
                 span.attributes["gen_ai.request.model"] = run.decision.model
             yield Routed(run.decision, span.seconds)
             run.recall = await recall

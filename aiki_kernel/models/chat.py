@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 Role = Literal["system", "user", "assistant"]
+
+MAX_TOP_LOGPROBS = 20
+"""As many alternatives a token can be asked for, as in OpenAI's interface."""
+
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+"""The JSON schema behind ``response_format`` ``json_object``."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,16 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one call. ``estimated`` when the provider gave none and we counted ourselves."""
+    """Tokens of one call. ``estimated`` when the provider gave none and we counted ourselves.
+
+    ``input_tokens`` includes those read from and those written to the provider's cache.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     estimated: bool = False
+    cache_write_tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -55,10 +65,23 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """One token of an answer: its bytes, its log-probability (natural log), and the likeliest."""
+
+    data: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class TextDelta:
-    """A piece of the answer."""
+    """A piece of the answer; with the tokens it took, where their probabilities were asked for.
+
+    ``text`` may be empty then: half a character, or what may become a stop.
+    """
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models.arena_file import ArenaFile
-from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta, Usage
+from aiki_kernel.models.bitnet import chat_template
+from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta, TokenLogprob, Usage
 from aiki_kernel.models.engine import CancelledError, LanguageModel
+from aiki_kernel.models.engines import numpy_engine
 from aiki_kernel.models.fingerprint import fingerprint
 from aiki_kernel.models.gguf import GGUF
-from aiki_kernel.models.llama import Llama
-from aiki_kernel.models.sampling import Sampler, StopText
+from aiki_kernel.models.grammar import Vocabulary
+from aiki_kernel.models.sampling import Picked, Sampler, StopText
 from aiki_kernel.models.sessions import Session, Sessions
+from aiki_kernel.models.shape import BITNET, Shape
 from aiki_kernel.models.template import ChatTemplate
 from aiki_kernel.models.tokenizer import TextStream, Tokenizer
 from aiki_kernel.models.weights import KNOWN
@@ -53,6 +57,7 @@ class LocalModel:
         self.sha256 = sha256
         self.load_s = load_s
         self.sessions = Sessions()
+        self.words = Vocabulary(tokenizer)
 
     @classmethod
     def load(cls, path: Path, *, cache: Path, engine: str = "auto", threads: int = 0) -> LocalModel:
@@ -74,7 +79,7 @@ class LocalModel:
                 )
             tokenizer = Tokenizer(file)
             template = _template_of(file, tokenizer, name)
-            language_model = Llama(file, threads=threads, stored=ArenaFile(cache, digest))
+            language_model = numpy_engine(file, threads=threads, stored=ArenaFile(cache, digest))
             if len(tokenizer) != language_model.vocabulary:
                 raise ModelError(
                     f"{path.name} has {len(tokenizer)} tokens and "
@@ -124,6 +129,9 @@ class LocalModel:
         cancelled: threading.Event | None = None,
         session_id: str = "",
         repetition_penalty: float = 1.0,
+        min_p: float = 0.0,
+        top_logprobs: int | None = None,
+        schema: Mapping[str, Any] | None = None,
     ) -> Iterator[TextDelta | Finished]:
         """Answer: pieces of text, then one :class:`Finished` (``stop``, ``length``, ``cancelled``).
 
@@ -131,14 +139,9 @@ class LocalModel:
         layer while reading the prompt and within a token while answering. Faults of the request
         are raised here, before the first piece, as :class:`ModelError`. ``session_id`` names the
         conversation whose keys and values are kept for its next turn.
+        With ``schema`` the answer is a record of that JSON schema, unless its end is cut
+        (``length``).
         """
-        sampler = Sampler(
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            seed=seed,
-            repetition_penalty=repetition_penalty,
-        )
         if max_tokens < 1:
             raise ModelError(f"max_tokens is {max_tokens}: it must be at least 1.")
         ids = self.prompt_ids(messages)
@@ -148,11 +151,22 @@ class LocalModel:
                 f"{self.context_length}: shorten it, start a new session, or lower "
                 "generation.context_tokens."
             )
+        budget = min(max_tokens, self.context_length - len(ids))
+        sampler = Sampler(
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+            repetition_penalty=repetition_penalty,
+            min_p=min_p,
+            top_logprobs=top_logprobs,
+            restriction=None if schema is None else self.words.constraint(schema, budget),
+        )
         return self._answer(
             ids,
             sampler,
             StopText(stop),
-            min(max_tokens, self.context_length - len(ids)),
+            budget,
             cancelled or threading.Event(),
             session_id,
         )
@@ -174,8 +188,8 @@ class LocalModel:
         try:
             for token in run.tokens(ids[reused:], begun):
                 text = stops.feed(stream.feed(token))
-                if text:
-                    yield TextDelta(text)
+                if text or sampler.picked is not None:
+                    yield TextDelta(text, self._logprobs_of(sampler.picked))
                 if stops.found:
                     run.reason = "stop"
                     break
@@ -197,6 +211,13 @@ class LocalModel:
                 "prompt_tokens": len(ids),
             },
         )
+
+    def _logprobs_of(self, picked: Picked | None) -> tuple[TokenLogprob, ...]:
+        if picked is None:
+            return ()
+        data = self.tokenizer.shown_bytes
+        top = tuple(TokenLogprob(data(number), logprob) for number, logprob in picked.top)
+        return (TokenLogprob(data(picked.token), picked.logprob, top),)
 
 
 class _Run:
@@ -258,9 +279,12 @@ def _name_of(path: Path) -> str:
 
 
 def _template_of(file: GGUF, tokenizer: Tokenizer, name: str) -> ChatTemplate | None:
-    if "tokenizer.chat_template" not in file.metadata:
+    key = "tokenizer.chat_template"
+    source = file.get(key, str) if key in file.metadata else None
+    if Shape.of(file).architecture == BITNET:
+        source = chat_template(source)
+    if source is None:
         return None
-    source = file.get("tokenizer.chat_template", str)
     bos = "" if tokenizer.bos is None else tokenizer.tokens[tokenizer.bos]
     eos = "" if tokenizer.eos is None else tokenizer.tokens[tokenizer.eos]
     return ChatTemplate(source, tuple(tokenizer.controls), bos=bos, eos=eos, name=name)
