@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.parts import Parts
+from aiki_kernel.compute.plan import Method as Method  # said here for those who search
 from aiki_kernel.compute.plan import Plan
 
 if TYPE_CHECKING:

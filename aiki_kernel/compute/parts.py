@@ -116,6 +116,11 @@ class Parts:
     codes1: NDArray[np.uint8]
     region: Region
 
+    @property
+    def fd(self) -> int:
+        """The descriptor by which another process can map them; -1 when none can."""
+        return self.region.fd
+
 
 def parts_in(region: Region, layout: Layout, offset: int = 0) -> Parts:
     """Views of a region of at least ``offset + layout.total()`` bytes."""
