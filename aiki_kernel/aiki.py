@@ -236,7 +236,8 @@ class MemoryFacade:
 
     def search(self, query: str, limit: int = 8) -> tuple[Hit, ...]:
         """The best memories for ``query``, as :class:`Hit`."""
-        found: Recall = self._call("search", query, self.scope, limit)
+        backend = self._aiki.conversation.backend or self._aiki.settings.compute.backend
+        found: Recall = self._call("search", query, self.scope, limit, backend)
         return found.hits
 
     def get(self, id: str) -> Record:

@@ -32,6 +32,7 @@ class ChatCall:
     seed: int | None
     stop: tuple[str, ...]
     session_id: str
+    backend: str
     min_p: float
     top_logprobs: int | None
     schema: Mapping[str, Any] | None
@@ -61,6 +62,7 @@ class ChatCall:
             seed=take(body, "seed", int, None),
             stop=_stop(body.get("stop")),
             session_id=take(body, "session_id", str, ""),
+            backend=take(body, "backend", str, ""),
             min_p=_number(body, "min_p", 0.0, 1.0, 0.0),
             top_logprobs=_top_logprobs(body),
             schema=_schema(take(body, "response_format", dict, None)),

@@ -1,9 +1,9 @@
 """``/v1/*``: the OpenAI interface of the models on this machine.
 
 Unknown parameters are ignored, as OpenAI-compatible servers do. Beyond the standard,
-``top_k``, ``min_p``, ``repetition_penalty`` and ``session_id`` are taken, and the last
-chunk (or the whole answer) has the field ``aiki`` with the engine's own figures. A client
-that goes away stops its generation within one token.
+``top_k``, ``min_p``, ``repetition_penalty``, ``session_id`` and ``backend`` are taken, and
+the last chunk (or the whole answer) has the field ``aiki`` with the engine's own figures. A
+client that goes away stops its generation within one token.
 """
 
 from __future__ import annotations

@@ -143,14 +143,22 @@ class Consciousness:
         with run.trace.span("recall") as span:
             scope = Scope(self.settings.memory.user_id)
             found = await self.memory.recall(
-                run.message.text, scope=scope, limit=limit, exclude=exclude
+                run.message.text,
+                scope=scope,
+                limit=limit,
+                exclude=exclude,
+                backend=self._backend(run),
             )
             span.attributes.update(
-                {"aiki.recall.hits": len(found.hits), "aiki.recall.backend": found.backend}
+                {"aiki.recall.hits": len(found.hits), "aiki.recall.backend": found.backend.name}
             )
             for name, seconds in found.seconds.items():
                 span.attributes[f"aiki.recall.{name}_s"] = round(seconds, 6)
         return found
+
+    def _backend(self, run: Run) -> str:
+        """What this session computes with."""
+        return run.conversation.backend or self.settings.compute.backend
 
     async def _generate(self, run: Run) -> AsyncGenerator[Event, None]:
         request = self._request(run)
@@ -213,6 +221,7 @@ class Consciousness:
             seed=settings.seed,
             stop=settings.stop,
             session_id=run.conversation.session_id,
+            backend=self._backend(run),
         )
         return replace(request, **run.message.parameters) if run.message.parameters else request
 

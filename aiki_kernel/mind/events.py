@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from aiki_kernel.memory.records import Hit
+from aiki_kernel.memory.records import Hit, Searched
 from aiki_kernel.models.chat import Usage
 from aiki_kernel.trace import Trace
 
@@ -21,7 +21,7 @@ class Recalled:
 
     hits: tuple[Hit, ...]
     seconds: float
-    backend: str = ""
+    backend: Searched = field(default_factory=Searched)
     note: str = ""
 
 

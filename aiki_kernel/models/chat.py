@@ -28,7 +28,11 @@ class ChatMessage:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One generation. ``model`` is a name of the catalogue: ``local`` or ``endpoint/model``."""
+    """One generation. ``model`` is a name of the catalogue: ``local`` or ``endpoint/model``.
+
+    ``backend`` is what this session computes with (``compute.backend``); it concerns models
+    of this machine alone.
+    """
 
     model: str
     messages: tuple[ChatMessage, ...]
@@ -40,6 +44,7 @@ class ChatRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     session_id: str = ""
+    backend: str = ""
 
 
 @dataclass(frozen=True)
