@@ -25,8 +25,8 @@ from aiki_kernel.compute.index import VectorIndex
 from aiki_kernel.compute.native import native
 from aiki_kernel.compute.parts import Layout, round_up
 from aiki_kernel.compute.peers import PEERS
-from aiki_kernel.compute.plan import ROWS_FOR_LISTS
 from aiki_kernel.compute.per_query import mojo_run
+from aiki_kernel.compute.plan import ROWS_FOR_LISTS
 from aiki_kernel.compute.stopwatch import Exam, Floats, Search, measured
 
 K = 10
