@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiki_kernel.memory.records import Hit, Recall, new_id, now
+from aiki_kernel.mind.asking import Choice
+from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Decision
-from aiki_kernel.models.chat import Finished
+from aiki_kernel.mind.labels import Label
+from aiki_kernel.mind.ledger import Entry
+from aiki_kernel.models.chat import Finished, Hop
 from aiki_kernel.trace import Trace
 
 _HIT_TEXT = 240  # characters of a hit that travel with an answer's metadata
@@ -16,7 +21,11 @@ _HIT_TEXT = 240  # characters of a hit that travel with an answer's metadata
 
 @dataclass
 class Run:
-    """The state of one message while it travels."""
+    """The state of one message while it travels.
+
+    ``entries`` are the rows of calls beside the answer itself (a first try, a consultation);
+    ``labels`` what it teaches the router; ``extra`` is added to the answer's metadata.
+    """
 
     message: Message
     conversation: Conversation
@@ -24,15 +33,20 @@ class Run:
     turn_id: str = field(default_factory=new_id)
     created_at: str = field(default_factory=now)
     decision: Decision = field(default_factory=lambda: Decision("", ""))
+    choice: asyncio.Future[Choice] | None = None
     recall: Recall = field(default_factory=Recall)
     used: tuple[Hit, ...] = ()
     text: str = ""
     first_token_s: float | None = None
     finished: Finished | None = None
+    hops: list[Hop] = field(default_factory=list)
     prompt_tokens: int = 0
     notes: list[str] = field(default_factory=list)
     previous: str = ""
     replaces: str | None = None
+    entries: list[Entry] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Read before this turn takes its place in the conversation.
@@ -41,8 +55,38 @@ class Run:
         replaced = self.conversation.replaced_by(self.message)
         self.replaces = replaced.turn_id if replaced else None
 
+    @property
+    def name(self) -> str:
+        """The catalogue's name of the model that answers, after all hops so far."""
+        return self.hops[-1].to if self.hops else self.decision.model
 
-def metadata(run: Run, cost: float | None) -> dict[str, Any]:
+    def total(self, answer: float | None) -> float | None:
+        """USD of all calls for this message; None where one of them is unknown."""
+        known = [answer, *(entry.cost_usd for entry in self.entries)]
+        return None if None in known else sum(usd or 0.0 for usd in known)
+
+    def cost(self, answer: float | None, *, estimated: bool) -> dict[str, Any]:
+        """What the message cost, and by which call where there were several."""
+        told: dict[str, Any] = {"usd": self.total(answer), "estimated": estimated}
+        if self.entries:
+            told["estimated"] = estimated or any(entry.estimated for entry in self.entries)
+            told["calls"] = [
+                *({"stage": e.stage, "model": e.name, "usd": e.cost_usd} for e in self.entries),
+                {"stage": "generate", "model": self.name, "usd": answer},
+            ]
+        return told
+
+    def routed(self) -> dict[str, Any]:
+        """Who decided on the model, and why, in short."""
+        complexity = self.decision.complexity
+        return {
+            "router": self.decision.router,
+            "reason": self.decision.reason,
+            "complexity": None if complexity is None else round(complexity, 3),
+        }
+
+
+def metadata(run: Run, cost: Costs) -> dict[str, Any]:
     """What a notebook keeps of an answer under the key ``aiki`` (see docs of the card)."""
     finished = run.finished
     assert finished is not None
@@ -62,13 +106,18 @@ def metadata(run: Run, cost: float | None) -> dict[str, Any]:
         "turn_id": run.turn_id,
         "session_id": run.conversation.session_id,
         "model": finished.model,
+        "name": run.name,
+        "tier": cost.card.tier if cost.card else None,
+        "hops": [hop.to_json() for hop in run.hops],
         "provider": finished.provider,
         "persona": "default",
         "backend": run.recall.backend.to_json(),
         "engine": finished.detail.get("engine"),
+        "quantisation": finished.detail.get("quantisation"),
         "finish_reason": finished.reason,
         "usage": finished.usage.to_json(),
-        "cost": {"usd": cost, "estimated": finished.usage.estimated},
+        "cost": run.cost(cost.usd, estimated=finished.usage.estimated),
+        "compared": cost.to_json() if cost.smart or cost.cheap else None,
         "latency_s": latency,
         "tokens_per_second": round(speed, 2) if speed else None,
         "hits": [_hit_json(hit, used=hit in run.used) for hit in run.recall.hits],
@@ -77,6 +126,8 @@ def metadata(run: Run, cost: float | None) -> dict[str, Any]:
         "remembered": {"ids": [], "spooled": False},
         "stale": False,
         "trace_id": run.trace.id,
+        "route": run.routed(),
+        **run.extra,
     }
 
 

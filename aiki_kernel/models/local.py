@@ -49,6 +49,7 @@ class LocalModel:
         *,
         sha256: str = "",
         load_s: float = 0.0,
+        quantisation: str = "",
     ) -> None:
         self.name = name
         self.engine = engine
@@ -56,6 +57,7 @@ class LocalModel:
         self.template = template
         self.sha256 = sha256
         self.load_s = load_s
+        self.quantisation = quantisation
         self.sessions = Sessions()
         self.words = Vocabulary(tokenizer)
 
@@ -79,6 +81,7 @@ class LocalModel:
                 )
             tokenizer = Tokenizer(file)
             template = _template_of(file, tokenizer, name)
+            kind = file.quantisation()
             language_model = numpy_engine(file, threads=threads, stored=ArenaFile(cache, digest))
             if len(tokenizer) != language_model.vocabulary:
                 raise ModelError(
@@ -92,6 +95,7 @@ class LocalModel:
             template,
             sha256=digest,
             load_s=time.perf_counter() - begun,
+            quantisation=kind,
         )
 
     @property
@@ -204,6 +208,7 @@ class LocalModel:
             provider=PROVIDER,
             detail={
                 "engine": self.engine_name,
+                "quantisation": self.quantisation,
                 "threads": self.engine.threads,
                 "tokens_per_second": run.tokens_per_second(),
                 "prefill_s": run.prefill_s,
