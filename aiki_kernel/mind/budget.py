@@ -257,7 +257,8 @@ class Budget:
 def _refusal(cap: Cap, call: Call, usd: float) -> str:
     price = call.card.price.at(call.counted_tokens)
     held = f" and {_usd(cap.held)} held for calls under way" if cap.held else ""
-    unknown = f" (and {cap.unpriced} calls of unknown price)" if cap.unpriced else ""
+    calls = f"{cap.unpriced} {'call' if cap.unpriced == 1 else 'calls'}"
+    unknown = f" (and {calls} of unknown price)" if cap.unpriced else ""
     enough = _round_up(cap.spent + cap.held + usd)
     return (
         f"{call.card.name} was not asked: {_usd(cap.spent)} is spent {cap.what}{held}{unknown}, "

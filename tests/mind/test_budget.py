@@ -136,7 +136,7 @@ async def test_an_unknown_price_is_refused_under_a_cap_until_it_is_allowed(ledge
 
 async def test_calls_of_unknown_price_are_told_beside_the_sum(ledger):
     ledger.record(entry(None))
-    with pytest.raises(BudgetError, match="1 calls of unknown price"):
+    with pytest.raises(BudgetError, match="1 call of unknown price"):
         async with call(budget(ledger, day_usd=0.1)):
             raise AssertionError("not reached")
 
