@@ -86,9 +86,7 @@ struct Walk(TrivialRegisterPassable):
             )
             start = end
         for i in range(blocks):
-            var ids = self.all.ids.unsafe_offset(
-                Int(self.visited[unsafe_offset=i]) * BLOCK_ROWS
-            )
+            var ids = self.all.ids.unsafe_offset(Int(self.visited[unsafe_offset=i]) * BLOCK_ROWS)
             var most = ids.unsafe_load[width=16](0)
             comptime for part in range(1, BLOCK_ROWS // 16):
                 most = max(most, ids.unsafe_load[width=16](part * 16))

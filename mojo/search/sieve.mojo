@@ -98,9 +98,7 @@ def keys_reach(keys: Keys, count: Int, bar: UInt64) -> Int:
     var total = 0
     var i = 0
     while i + LONG_LANES <= count:
-        total += Int(
-            pop_count(UInt32(pack_bits(keys.unsafe_load[width=LONG_LANES](i).ge(bars))))
-        )
+        total += Int(pop_count(UInt32(pack_bits(keys.unsafe_load[width=LONG_LANES](i).ge(bars)))))
         i += LONG_LANES
     while i < count:
         total += Int(keys[unsafe_offset=i] >= bar)
