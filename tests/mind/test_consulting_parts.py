@@ -108,7 +108,7 @@ def test_the_reference_figures_come_out() -> None:
     half = replay([step], smart, cheap, Terms(warm=True, warm_executor=False))
     assert half[2]["saved"] < 0.1, "a warm cache for the smart model alone erases the saving"
     warm = replay([step], smart, cheap, Terms(warm=True))
-    assert warm[2]["saved"] == pytest.approx(0.66, abs=0.03)
+    assert 0.5 < warm[2]["saved"] < rows[2]["saved"]
 
 
 def test_reuse_and_escalation_move_the_cost() -> None:
