@@ -98,6 +98,14 @@ class Memory(_Section):
     fusion: Fusion = Fusion()
 
 
+class Compute(_Section):
+    """Who does the heavy arithmetic."""
+
+    backend: Literal["auto", "numpy", "mojo", "mojo-server", "qdrant"] = Field(
+        "auto", description="what searches the memory's vectors; auto chooses by size"
+    )
+
+
 class Server(_Section):
     """The daemon's door. TCP is closed unless a port is given, and then needs a token."""
 
@@ -116,6 +124,46 @@ class Local(_Section):
     engine: Literal["auto", "numpy"] = "auto"
     threads: int = Field(0, ge=0, description="0 lets the library choose")
     keep_loaded_s: float = Field(1800.0, ge=0)
+
+
+Tier = Literal["smart", "standard", "cheap", "local"]
+
+
+class Card(_Section):
+    """What you know of one model better than the price list does. Prices are USD per million
+    tokens; without a cache price, cached tokens cost what others cost."""
+
+    tier: Tier | None = None
+    window: int | None = Field(None, gt=0, description="tokens that fit, prompt and answer")
+    input_price: float | None = Field(None, ge=0)
+    output_price: float | None = Field(None, ge=0)
+    cache_read_price: float | None = Field(None, ge=0)
+    cache_write_price: float | None = Field(None, ge=0)
+    streaming: bool | None = None
+    json_schema: bool | None = None
+    seed: bool | None = None
+    logprobs: bool | None = None
+    vision: bool | None = None
+
+    @property
+    def priced(self) -> bool:
+        """Whether it says anything of prices; it then says all of them."""
+        return self.input_price is not None or self.output_price is not None
+
+
+class Models(_Section):
+    """What is known of models, by name: ``[models.cards."ENDPOINT/MODEL"]``."""
+
+    cards: dict[str, Card] = {}
+
+
+class Routing(_Section):
+    """The models of each tier, best first. Unset: the cheapest that has a key comes first."""
+
+    smart: tuple[str, ...] | None = None
+    standard: tuple[str, ...] | None = None
+    cheap: tuple[str, ...] | None = None
+    local: tuple[str, ...] | None = None
 
 
 _BUILT_IN_ENDPOINTS = {
@@ -145,9 +193,12 @@ class Settings(BaseSettings):
     generation: Generation = Generation()
     timeouts: Timeouts = Timeouts()
     memory: Memory = Field(default_factory=Memory)
+    compute: Compute = Compute()
     server: Server = Server()
     local: Local = Local()
     endpoints: dict[str, Endpoint] = {}
+    models: Models = Models()
+    routing: Routing = Routing()
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint called ``name``; a user's own definition wins over a built-in one."""

@@ -1,12 +1,15 @@
-"""``aiki bench``: measured figures, each beside what it is compared with."""
+"""``aiki bench``: measured figures, each beside what it is compared with.
+
+The search of vectors stands in ``bench_search.py``.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from aiki_kernel.commands import bench_search as bench_search
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.progress import progress
 from aiki_kernel.commands.registry import command
@@ -109,52 +112,6 @@ def loop(
         f"and {data['remembered']} of {messages} were remembered."
     )
     return Result(data, f"{table.text(context)}\n\n{verdict}", f"{table.html()}<p>{verdict}</p>")
-
-
-@command("bench search")
-def search(
-    context: Context,
-    sizes: Annotated[str, Arg("numbers of memories, with commas between them")] = (
-        "922,10000,100000"
-    ),
-    data: Annotated[Path | None, Arg("an .npz with codes and queries; else made-up ones")] = None,
-    peers: Annotated[bool, Arg("also faiss, usearch and qdrant-edge, where installed")] = True,
-) -> Result:
-    """Measure vector search: our kernels against NumPy and other libraries, recall beside each.
-
-    A ratio is how many times faster a method is than the best NumPy on one thread, same run.
-    """
-    from aiki_kernel.compute.bench import search_table
-
-    try:
-        numbers = [int(size) for size in sizes.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 100:
-        raise UsageError("--sizes takes numbers from 100, e.g. 922,10000.")
-    if data is not None and not data.expanduser().is_file():
-        raise UsageError(f"There is no {data}.")
-    found = search_table(
-        numbers,
-        data=data.expanduser() if data else None,
-        peers=peers,
-        progress=lambda text: print(text, file=sys.stderr),  # noqa: T201
-    )
-    table = Table(
-        ["method", *(Column(n, right=True) for n in ("memories", "p50 ms", "times", "recall@10"))],
-        [
-            (
-                row["method"],
-                f"{row['n']:,}",
-                f"{row['p50_ms']:.4f}" if "p50_ms" in row else row.get("missing", ""),
-                f"{row['ratio']:.1f}" if "ratio" in row else "",
-                f"{row['recall']:.3f}" if "recall" in row else "",
-            )
-            for row in found["rows"]
-        ],
-    )
-    told = f"{found['data']}, {found['dim']} dimensions; {found['kernels']}."
-    return Result(found, f"{table.text(context)}\n\n{told}", f"{table.html()}<p>{told}</p>")
 
 
 def _figure(value: Any) -> Any:

@@ -50,7 +50,7 @@ NOUNS: dict[str, tuple[str, tuple[Face, ...]]] = {
     "config": ("Settings and keys", FACES),
     "daemon": ("The process that owns memory and local models", ("cli",)),
     "kernel": ("Register the AIKI kernel with Jupyter", ("cli",)),
-    "bench": ("Measure recall, start and the loop", FACES),
+    "bench": ("Measure recall, search, start and the loop", FACES),
     "completion": ("Tab completion for your shell", ("cli",)),
 }
 """Noun -> (what it is about, the faces that have it). Its module has the same name."""

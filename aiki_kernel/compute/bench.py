@@ -1,193 +1,46 @@
 """The measurements behind every claim about search: one table, one run, recall beside speed.
 
-:func:`search_table` starts a fresh process for each set of threads (a BLAS library reads its
-thread count once) and puts the rows together. Every row holds the median and the 95th
-percentile of the milliseconds a query takes, recall@k against exact search in float64, and
-the ratio to the best NumPy on one thread at the same size in the same run. Peers that are
-not installed are named with the reason.
+:func:`search_table` gives each method a process of its own (:mod:`.bench_worker`): a BLAS
+library reads its number of threads once, and an index of another library that crashes, hangs
+or builds for too long becomes a row with its reason. Ratios are to NumPy at the same size in the
+same run.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import importlib.util
 import json
 import os
+import queue
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from aiki_kernel.compute.bench_worker import DEFAULT_THREADS, EVERY_QUERY, ONE_THREAD, K
 from aiki_kernel.compute.errors import BackendError
-from aiki_kernel.compute.index import VectorIndex
 from aiki_kernel.compute.native import native
-from aiki_kernel.compute.peers import PEERS
-from aiki_kernel.compute.per_query import mojo_run
+from aiki_kernel.compute.peers import PEERS, Peer
+from aiki_kernel.compute.sentences import sentence_vectors
+from aiki_kernel.compute.stopwatch import bars
 
-Floats = NDArray[np.float32]
-Search = Callable[[Floats], NDArray[np.int64]]
-BASE = "numpy best, 1 thread"
-K = 10
-SECONDS = 1.5  # that one method may take at one size, after one warm round
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many tasks are done, and of how many."""
 
-
-def sentence_vectors(path: Path | None, n: int, queries: int) -> tuple[Floats, Floats]:
-    """``n`` unit rows and some queries. From an ``.npz`` with ``codes`` and ``queries`` when
-    given, extended by points between neighbours when it is too small; clustered random
-    directions otherwise.
-    """
-    rng = np.random.default_rng(11)
-    if path is None:
-        centres = rng.standard_normal((max(8, n // 20), 384), np.float32)
-        both = centres[rng.integers(0, len(centres), n + queries)]
-        both += 0.9 * rng.standard_normal(both.shape, np.float32)
-        both /= np.linalg.norm(both, axis=1, keepdims=True)
-        return both[:n], both[n:]
-    with np.load(path) as stored:
-        rows = stored["codes"][:n].astype(np.float32)
-        asked = stored["queries"][:queries].astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    if len(rows) < n:
-        rows = np.concatenate([rows, *_between(rows, n - len(rows), rng)])
-    return rows, asked
-
-
-def _between(rows: Floats, count: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """New rows between a row and the nearest of a sample, with some noise."""
-    for at in range(0, count, 2000):
-        some = min(2000, count - at)
-        one = rows[rng.integers(0, len(rows), some)]
-        sample = rows[rng.integers(0, len(rows), 2000)]
-        near = sample[np.argmax(one @ sample.T, axis=1)]
-        part = rng.uniform(0.15, 0.5, (some, 1)).astype(np.float32)
-        new = one * (1 - part) + near * part
-        new += rng.standard_normal(new.shape, np.float32) * 0.012
-        yield new / np.linalg.norm(new, axis=1, keepdims=True)
-
-
-def numpy_naive(rows: Floats) -> Search:
-    """What a first version does: lengths again for every query, and a full sort."""
-
-    def search(query: Floats) -> NDArray[np.int64]:
-        scores = rows @ query / (np.linalg.norm(rows, axis=1) * np.linalg.norm(query))
-        return np.argsort(scores)[::-1][:K]
-
-    return search
-
-
-def numpy_best(rows: Floats) -> Search:
-    """Rows normalised once, one matrix-vector product, a partition."""
-
-    def search(query: Floats) -> NDArray[np.int64]:
-        scores = rows @ query
-        top = np.argpartition(scores, -K)[-K:]
-        return top[np.argsort(-scores[top])]
-
-    return search
-
-
-def _timed(search: Search, queries: Floats, truth: list[set[int]]) -> dict[str, Any]:
-    hits = sum(
-        len(truth[i] & set(np.asarray(search(query)).tolist())) for i, query in enumerate(queries)
-    )
-    seconds: list[float] = []
-    until = time.perf_counter() + SECONDS
-    while True:
-        for query in queries:
-            started = time.perf_counter()
-            search(query)
-            seconds.append(time.perf_counter() - started)
-        if time.perf_counter() > until:
-            break
-    return {
-        "p50_ms": float(np.median(seconds)) * 1e3,
-        "p95_ms": float(np.percentile(seconds, 95)) * 1e3,
-        "recall": hits / (K * len(queries)),
-        "calls": len(seconds),
-    }
-
-
-def _truth(rows: Floats, queries: Floats) -> list[set[int]]:
-    wide = rows.astype(np.float64) if len(rows) <= 200_000 else rows
-    return [set(np.argsort(-(wide @ query))[:K].tolist()) for query in queries]
-
-
-def _product(rows: Floats, queries: Floats) -> NDArray[np.int64]:
-    return np.argpartition(queries @ rows.T, -K, axis=1)
-
-
-def _batches(rows: Floats, index: VectorIndex, queries: Floats) -> Iterator[dict[str, Any]]:
-    """One batch through NumPy (a matrix product and partitions) and through the kernels."""
-    for size in (16, 100):
-        some = np.ascontiguousarray(queries[:size])
-        works: dict[str, Callable[[], object]] = {
-            f"numpy, batch of {size}": partial(_product, rows, some),
-            f"mojo, batch of {size}": partial(index.search, some, K),
-        }
-        for name, work in works.items():
-            work()
-            seconds = []
-            for _ in range(5):
-                started = time.perf_counter()
-                work()
-                seconds.append(time.perf_counter() - started)
-            yield {"method": name, "n": len(rows), "p50_ms": float(np.median(seconds)) * 1e3}
-
-
-def _rows_of_worker(size: int, data: Path | None, peers: bool) -> Iterator[dict[str, Any]]:
-    rows, queries = sentence_vectors(data, size, 200)
-    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
-        truth = _truth(rows, queries)
-        timed = _timed(numpy_best(rows), queries, truth)
-        yield {"method": "numpy best, default threads", "n": size} | timed
-        return
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # no wandering between caches
-    truth = _truth(rows, queries)
-    methods: dict[str, Callable[[], Search]] = {
-        BASE: lambda: numpy_best(rows),
-        "numpy naive": lambda: numpy_naive(rows),
-    }
-    index: VectorIndex | None = None
-    if native().kernels is not None:
-        index = VectorIndex(rows.shape[1], backend="mojo")
-        index.append(rows)
-        held = index
-        methods["mojo"] = lambda: lambda query: held.search(query, K).rows
-        for method in ("exact", "8bit"):
-            methods[f"mojo, {method}"] = lambda method=method: (  # type: ignore[misc]
-                lambda query: held.search(query, K, method=method).rows
-            )
-        methods["mojo-server"] = lambda: _through_server(held)
-    if peers:
-        for name, make in PEERS.items():
-            methods[name] = lambda make=make: make(rows, K)  # type: ignore[misc]
-    for name, build in methods.items():
-        row: dict[str, Any] = {"method": name, "n": size}
-        try:
-            started = time.perf_counter()
-            search = build()
-            row["build_s"] = time.perf_counter() - started
-            yield row | _timed(search, queries, truth)
-        except (ImportError, BackendError) as error:
-            yield row | {"missing": str(error)}
-    if index is not None:
-        index.use("mojo")
-        yield from _batches(rows, index, queries)
-        index.close()
-    yield {"method": "mojo run, a process a query", "n": size} | mojo_run(rows, queries[:3], K)
-
-
-def _through_server(index: VectorIndex) -> Search:
-    index.use("mojo-server")
-    return lambda query: index.search(query, K).rows
+Row = dict[str, Any]
+BEAT = 10.0  # seconds after which long work is told of again
+TWO_FROM = 50_000  # rows from which two threads are worth measuring
+EVERY_QUERY_MOST = 200_000  # rows up to which a process a query is tried
+MODULES = {"faiss": "faiss", "usearch": "usearch", "qdrant-edge": "qdrant_edge"}
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
 def search_table(
@@ -195,56 +48,237 @@ def search_table(
     *,
     data: Path | None = None,
     peers: bool = True,
-    progress: Callable[[str], None] = lambda _: None,
+    limit: float = 300.0,
+    progress: Progress = lambda text, done, total: None,
 ) -> dict[str, Any]:
-    """The table as plain data: ``{"rows": [...], "kernels": ..., "k": 10}``.
+    """The table as plain data.
 
-    ``data`` is an ``.npz`` with real embeddings. A row has ``method``, ``n`` and either
-    ``p50_ms``, ``p95_ms``, ``recall``, ``ratio`` (times faster than NumPy's best on one thread)
-    or ``missing``.
+    ``data`` is an ``.npz`` with real embeddings; without it vectors are made, and ``data`` of
+    the answer says so. ``limit`` is the seconds that one method may take to build its index,
+    and again to search.
+
+    ``rows``: ``method``, ``n`` and either ``p50_ms``, ``p95_ms``, ``recall`` (of the best 10),
+    ``build_s``, ``ratio`` and ``ratio_default`` (how many times faster than the best NumPy on
+    one thread and on its default number), or ``missing`` with the reason. ``batches``,
+    ``threads`` and ``floors`` are of :mod:`.bench_worker`; ``summary`` is :func:`summary`;
+    ``failed`` names what of ours did not run although it should. Raises VectorError for a file
+    without embeddings, BackendError when there is no room for the vectors.
     """
-    rows: list[dict[str, Any]] = []
-    for size in sizes:
-        for threads in ("1", ""):
-            progress(f"{size:,} memories, {'one thread' if threads else 'default threads'}")
-            with tempfile.NamedTemporaryFile("r", suffix=".json") as out:
-                words = [sys.executable, "-m", "aiki_kernel.compute.bench", str(size), out.name]
-                words += ["--data", str(data)] if data else []
-                words += [] if peers else ["--no-peers"]
-                environment = dict(os.environ)
-                for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-                    environment.pop(name, None)
-                    if threads:
-                        environment[name] = threads
-                done = subprocess.run(words, env=environment, check=False, capture_output=True)
-                if done.returncode:
-                    text = done.stderr.decode("utf-8", "replace").strip().splitlines()
-                    raise BackendError(f"A measurement failed: {text[-1] if text else 'no word'}.")
-                rows += json.load(out)
+    plan = [(n, task) for n in sizes for task in ["", *_tasks(n, peers)]]
+    found: dict[str, Any] = {"k": K, "kernels": native().reason, "cpus": os.cpu_count()}
+    lists: dict[str, list[Row]] = {"rows": [], "batches": [], "threads": [], "floors": []}
+    found |= {"data": [], "made": data is None, "dim": 0} | lists | {"failed": []}
+    done = 0
+    for n in sizes:
+        with tempfile.TemporaryDirectory(prefix="aiki-bench-") as name:
+            folder = Path(name)
+            told = _told(progress, n, done, len(plan))
+            try:
+                source, found["dim"] = _laid_out(folder, n, data, told)
+            except OSError as error:
+                raise BackendError(
+                    f"No room for {n:,} vectors in {folder.parent}: {error.strerror}. "
+                    "Set TMPDIR to a roomier folder."
+                ) from error
+            found["data"].append({"n": n, "source": source})
+            done += 1
+            for task in _tasks(n, peers):
+                told = _told(progress, n, done, len(plan))
+                for row in _run(folder, task, n, limit, told):
+                    if row.get("failed"):
+                        found["failed"].append(f"{row['method']} at {n:,}: {row['missing']}")
+                    kind = "floors" if "floor" in row else "batches" if "batch" in row else "rows"
+                    lists["threads" if "threads" in row else kind].append({"n": n} | row)
+                done += 1
+    _add_ratios(lists["rows"], lists["batches"])
+    found["summary"] = summary(lists["rows"])
+    progress("done", done, len(plan))
+    return found
+
+
+def _told(progress: Progress, n: int, done: int, total: int) -> Callable[[str], None]:
+    return lambda text: progress(f"{n:,} memories, {text}", done, total)
+
+
+def _tasks(n: int, peers: bool) -> list[str]:
+    tasks = ["floors", "ours", "default threads"]
+    tasks += ["two threads"] if n >= TWO_FROM else []
+    tasks += [EVERY_QUERY] if n <= EVERY_QUERY_MOST else []
+    return tasks + ([f"peer {number}" for number in range(len(PEERS))] if peers else [])
+
+
+def _laid_out(
+    folder: Path, n: int, data: Path | None, told: Callable[[str], None]
+) -> tuple[str, int]:
+    """Put vectors and right answers where the workers find them."""
+
+    def step(what: str) -> Callable[[int, int], None]:
+        last = [time.monotonic()]
+
+        def tell(done: int, total: int) -> None:
+            if time.monotonic() - last[0] > BEAT / 2:
+                last[0] = time.monotonic()
+                told(f"{what}: {done * 100 // total} %")
+
+        return tell
+
+    told("vectors")
+    vectors = sentence_vectors(n, data, step=step("vectors"))
+    vectors.rows.tofile(folder / "rows.f32")
+    told("the right answers")
+    right = bars(vectors.rows, vectors.queries, K, step("the right answers"))
+    np.savez(
+        folder / "exam.npz", queries=vectors.queries, bars=right, shape=np.array(vectors.rows.shape)
+    )
+    return vectors.source, vectors.rows.shape[1]
+
+
+def _run(
+    folder: Path, task: str, n: int, limit: float, told: Callable[[str], None]
+) -> Iterator[Row]:
+    """The rows of one task; what did not come is a row with the reason."""
+    peer = PEERS[int(task.removeprefix("peer "))] if task.startswith("peer ") else None
+    waiting = [setting.name for setting in peer.settings] if peer else []
+    name = waiting[0].partition(",")[0] if peer else task
+    reason = _why_not(peer, n) if peer else ""
+    if not reason:
+        told(name)
+        for said in _worker(folder, task, limit, lambda text: told(f"{name}: {text}")):
+            if "row" in said:
+                row = said["row"]
+                if row.get("method") in waiting:
+                    waiting.remove(row["method"])
+                yield row
+            else:
+                reason = str(said.get("missing") or said["failed"])
+        if reason and not waiting:
+            waiting = [name]
+    for method in waiting:
+        row = {"method": method, "missing": reason or "no figures came"}
+        yield row | ({"library": peer.library} if peer else {"failed": True})
+
+
+def _why_not(peer: Peer, n: int) -> str:
+    if importlib.util.find_spec(MODULES[peer.library]) is None:
+        return "not installed: pip install 'aiki-kernel[bench]'"
+    return f"not built for more than {peer.most:,} rows: it takes long" if n > peer.most else ""
+
+
+def _worker(
+    folder: Path, task: str, limit: float, told: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """What a worker says but its states; at last ``failed`` when it crashed or took too long.
+    However this is left, the worker and what it started are gone afterwards.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in THREADS}
+    environment["TMPDIR"] = str(folder)  # what it leaves there goes with the folder
+    if task not in ("default threads", "two threads"):
+        environment |= dict.fromkeys(THREADS, "1")
+    words = [sys.executable, "-P", "-m", "aiki_kernel.compute.bench_worker", str(folder), task]
+    with (folder / "stderr").open("w+b") as errors:
+        process = subprocess.Popen(
+            words,
+            env=environment,
+            stdin=subprocess.PIPE,  # its end tells the worker that nobody listens any more
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,  # so that it can be ended with all it started
+        )
+        try:
+            late = False
+            for said in _said(process, limit, told):
+                late = "failed" in said
+                yield said
+            if not late and process.wait() not in (0, 1):
+                errors.seek(0)
+                last = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+                yield {"failed": " ".join([_ending(process.returncode), *last])[:300]}
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
+
+
+def _said(
+    process: subprocess.Popen[str], limit: float, told: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def pump() -> None:
+        for line in process.stdout or ():
+            lines.put(line)
+        lines.put("")
+
+    threading.Thread(target=pump, daemon=True).start()
+    state, since, beats = "starting", time.monotonic(), 0
+    while True:
+        left = since + limit - time.monotonic()
+        try:
+            line = lines.get(timeout=max(0.0, min(BEAT, left)))
+        except queue.Empty:
+            if time.monotonic() - since >= limit:
+                yield {"failed": f"{state} took more than {limit:g} s"}
+                return
+            beats += 1
+            told(f"{state}, {beats * BEAT:.0f} s")
+            continue
+        if not line:
+            return
+        said = json.loads(line)
+        if "state" in said:
+            state, since, beats = said["state"], time.monotonic(), 0
+        else:
+            yield said
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"ended by {signal.Signals(-status).name}."
+    return f"ended with status {status}."
+
+
+def _add_ratios(rows: list[Row], batches: list[Row]) -> None:
+    """To each figure, how many times faster it is than NumPy at its size in this run."""
+    bases = {(row["n"], row["method"]): row.get("p50_ms") for row in rows}
+    products = {(row["n"], row["batch"], row["method"]): row["ms"] for row in batches}
     for row in rows:
-        base = next((r for r in rows if r["method"] == BASE and r["n"] == row["n"]), None)
-        if base and "p50_ms" in row and "batch" not in row["method"]:
-            row["ratio"] = base["p50_ms"] / row["p50_ms"]
-    return {
-        "k": K,
-        "dim": 384,
-        "data": "real sentence embeddings" if data else "clustered random directions",
-        "kernels": native().reason,
-        "rows": rows,
-    }
+        if "p50_ms" in row:
+            for key, base in (("ratio", ONE_THREAD), ("ratio_default", DEFAULT_THREADS)):
+                if bases.get((row["n"], base)):
+                    row[key] = bases[row["n"], base] / row["p50_ms"]
+    for row in batches:
+        for key, threads in (("ratio", "1 thread"), ("ratio_default", "default threads")):
+            product = products.get((row["n"], row["batch"], f"NumPy product, {threads}"))
+            if product:
+                row[key] = product / row["ms"]
 
 
-def main() -> None:
-    """The worker: one size, this process's threads, rows as JSON into a file."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("size", type=int)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--no-peers", action="store_true")
-    words = parser.parse_args()
-    rows = list(_rows_of_worker(words.size, words.data, not words.no_peers))
-    words.out.write_text(json.dumps(rows), "utf-8")
+def summary(rows: Sequence[Row]) -> list[Row]:
+    """For each row of ours the fastest index of another library at equal or better recall.
 
-
-if __name__ == "__main__":
-    main()
+    ``n``, ``method``, ``p50_ms``, ``recall`` are ours; ``peer``, ``peer_p50_ms``,
+    ``peer_recall`` the other's and ``ratio`` how many times faster ours is; without a
+    ``peer`` none reached that recall.
+    """
+    measured = [row for row in rows if "p50_ms" in row]
+    found = []
+    for row in measured:
+        if not row["method"].startswith("mojo") or row["method"] == EVERY_QUERY:
+            continue
+        rivals = [
+            other
+            for other in measured
+            if "library" in other and other["n"] == row["n"] and other["recall"] >= row["recall"]
+        ]
+        line = {key: row[key] for key in ("n", "method", "p50_ms", "recall")}
+        if rivals:
+            best = min(rivals, key=lambda other: float(other["p50_ms"]))
+            line |= {"peer": best["method"], "peer_p50_ms": best["p50_ms"]}
+            line |= {"peer_recall": best["recall"], "ratio": best["p50_ms"] / row["p50_ms"]}
+        found.append(line)
+    return found

@@ -127,7 +127,11 @@ class VectorIndex:
     @property
     def note(self) -> str:
         """What a user should know about the last answer: a fallback; usually empty."""
-        made = self._made.get(self.backend)
+        return self.note_of(self.backend)
+
+    def note_of(self, backend: str) -> str:
+        """The same for one backend by name."""
+        made = self._made.get(backend)
         return made.note if made is not None else ""
 
     @property
@@ -262,7 +266,9 @@ class VectorIndex:
         return self.choice()
 
     def _share(self) -> None:
-        """Move the rows to memory that another process can map."""
+        """Move the rows to memory that another process can map, if they are not there yet."""
+        if self._state.parts.fd >= 0:
+            return
         with self._writing:
             self._allocate = shared
             state = self._state
@@ -291,20 +297,25 @@ class VectorIndex:
         *,
         mask: ArrayLike | None = None,
         method: Method | Literal["auto"] = "auto",
+        backend: str = "",
     ) -> Found:
         """The ``k`` best rows for one query ``(dim,)`` or a batch ``(q, dim)``.
 
         ``mask`` is a boolean array of :attr:`size`: only rows where it is true are answered.
+        ``backend`` answers this question in the place of the one that :meth:`use` chose.
         Fewer than ``k`` come back when fewer there are. Raises VectorError for a query of the
         wrong shape, one that is not finite, or a negative ``k``.
         """
         started = time.perf_counter()
         queries = queries_in(query, self.dim)
+        name = backend or self.backend
+        if name != "auto" and self._backend(name).needs_shared_memory:
+            self._share()
         writes = self._writes
-        found = self._answer(queries, k, mask, method)
+        found = self._answer(queries, k, mask, method, name)
         if writes & 1 or writes != self._writes:  # rows were overwritten meanwhile
             with self._writing:
-                found = self._answer(queries, k, mask, method)
+                found = self._answer(queries, k, mask, method, name)
         self.last_seconds = time.perf_counter() - started
         return found
 
@@ -314,6 +325,7 @@ class VectorIndex:
         k: int,
         mask: ArrayLike | None,
         method: Method | Literal["auto"],
+        name: str,
     ) -> Found:
         state = self._state
         allowed = state.live
@@ -332,7 +344,6 @@ class VectorIndex:
             check_finite(queries)
             empty = (*queries.shape[:-1], k)
             return Found(np.empty(empty, np.int64), np.empty(empty, np.float32))
-        name = self.backend
         if name == "auto":
             name = "mojo" if self._kernels is not None and state.n >= FEW else "numpy"
         backend = self._made.get(name) or self._backend(name)

@@ -3,7 +3,7 @@
 ===============  ===============================================================
 bytes 0 to 4095  ``AIKIVEC1``, length and BLAKE2b of a JSON header, the header
 from 4096        the arrays of :mod:`aiki_kernel.compute.parts`, with room to grow
-after them       one byte a row, 1 for alive; then 16 bytes a row: the caller's keys
+after them       one byte a row, 1 for alive; then the caller's own bytes, as many a row
 ===============  ===============================================================
 
 The header names version, shape, metric, a ``stamp`` by which the caller knows its store's
@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aiki_kernel.compute.backend import Snapshot
 from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.index import VectorIndex
 from aiki_kernel.compute.parts import BLOCK, PAGE, Layout, parts_in, round_up
 
 MAGIC = b"AIKIVEC1"
 VERSION = 1
-KEY = 16  # bytes
+KEY = 16  # bytes a row that the caller keeps, where the header does not say
 WORDS = 1 << 17  # 1 MiB: the pieces that a checksum is made of
 
 
@@ -41,7 +42,7 @@ class IndexFileError(VectorError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """An index from a file and the caller's keys, ``(size, 16)`` bytes, row by row."""
+    """An index from a file, and the caller's bytes, ``(size, width)``, as they were given."""
 
     index: VectorIndex
     keys: NDArray[np.uint8]
@@ -62,16 +63,26 @@ def checksum(data: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def save(path: Path, index: VectorIndex, *, stamp: str, keys: NDArray[np.uint8]) -> None:
+def save(
+    path: Path,
+    index: VectorIndex,
+    *,
+    stamp: str,
+    keys: NDArray[np.uint8],
+    state: Snapshot | None = None,
+) -> None:
     """Write the index in place of ``path``, in one step: a crash leaves the old file.
 
-    ``keys`` is ``(index.size, 16)`` bytes. The file has room for a quarter more rows, which
-    take no space on disk until they come.
+    ``keys`` is ``(rows, width)`` bytes of the caller's own. ``state`` is an earlier
+    snapshot of ``index``; a row that is overwritten while this runs spoils the file, which
+    :func:`load` then refuses. The file has room for a quarter more rows, which take no
+    space on disk until they come.
     """
-    state = index.snapshot
+    state = state or index.snapshot
     keys = np.ascontiguousarray(keys, np.uint8)
-    if keys.shape != (state.n, KEY):
-        raise VectorError(f"Keys are {state.n} times 16 bytes, not {keys.shape}.")
+    if keys.ndim != 2 or len(keys) != state.n:
+        raise VectorError(f"Keys are {state.n} rows of bytes, not {keys.shape}.")
+    width = keys.shape[1]
     coded = index.coded
     layout = Layout(state.dim, round_up(max(BLOCK, state.n + state.n // 4), BLOCK), coded)
     alive = np.ones(state.n, np.uint8) if state.alive is None else state.alive.view(np.uint8)
@@ -90,6 +101,7 @@ def save(path: Path, index: VectorIndex, *, stamp: str, keys: NDArray[np.uint8])
             "metric": state.metric,
             "longest": state.longest,
             "stamp": stamp,
+            "key": width,
             "sums": [checksum(section) for section in [*sections, alive, keys]],
         }
     ).encode()
@@ -105,7 +117,7 @@ def save(path: Path, index: VectorIndex, *, stamp: str, keys: NDArray[np.uint8])
                 file.write(section.data if section.size else b"")
             file.seek(PAGE + layout.total())
             file.write(alive.tobytes() + keys.tobytes())
-            file.truncate(PAGE + layout.total() + state.n * (1 + KEY))
+            file.truncate(PAGE + layout.total() + state.n * (1 + width))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
@@ -126,27 +138,36 @@ def _header(data: mmap.mmap, path: Path) -> dict[str, Any]:
     return header
 
 
-def load(path: Path, *, stamp: str, backend: str = "auto") -> Loaded:
-    """Map a file and check all of it. Raises IndexFileError, with the reason, when it is
-    missing, damaged or made for another state of the store.
-    """
+def _mapped(path: Path) -> mmap.mmap:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size < PAGE:
                 raise IndexFileError(f"{path.name} is cut short.")
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError as error:
         raise IndexFileError(f"{path.name} cannot be read: {error.strerror}.") from None
+
+
+def stamp_of(path: Path) -> str:
+    """The stamp that a file carries; the rest of it is not looked at. Raises IndexFileError."""
+    return str(_header(_mapped(path), path)["stamp"])
+
+
+def load(path: Path, *, stamp: str, backend: str = "auto") -> Loaded:
+    """Map a file and check all of it. Raises IndexFileError, with the reason, when it is
+    missing, damaged or made for another state of the store.
+    """
+    data = _mapped(path)
     header = _header(data, path)
     if header["stamp"] != stamp:
         raise IndexFileError(f"{path.name} is older or newer than the store.")
-    n = header["n"]
+    n, width = header["n"], header.get("key", KEY)
     layout = Layout(header["dim"], header["capacity"], header["coded"])
-    if len(data) != PAGE + layout.total() + n * (1 + KEY) or n > layout.capacity:
+    if len(data) != PAGE + layout.total() + n * (1 + width) or n > layout.capacity:
         raise IndexFileError(f"{path.name} is cut short.")
     parts = parts_in(data, layout, PAGE)
-    tail = np.frombuffer(data, np.uint8, n * (1 + KEY), PAGE + layout.total())
-    alive, keys = tail[:n], tail[n:].reshape(n, KEY)
+    tail = np.frombuffer(data, np.uint8, n * (1 + width), PAGE + layout.total())
+    alive, keys = tail[:n], tail[n:].reshape(n, width)
     sections: list[NDArray[Any]] = [parts.rows[:n]]
     if layout.coded:
         blocks = (n + BLOCK - 1) // BLOCK * BLOCK * layout.groups

@@ -49,7 +49,8 @@ _log = logging.getLogger(__name__)
 class LedgerPort(Protocol):
     """Where each model call is written down. ``notes`` are lines that the user must see."""
 
-    notes: list[str]
+    @property
+    def notes(self) -> list[str]: ...
 
     def record(self, entry: Entry) -> None: ...
 

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from aiki_kernel.config import Settings
 
 LOCAL = "local"
+AUTO = "auto"  # what a conversation's model is called while the router chooses it
 LOCAL_BASE_URL = "http://aiki.local/v1"
 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A resolved name. Prices are USD per million tokens, when ``aiki.toml`` gives them.
+    """A resolved name. Prices are USD per million tokens, when ``aiki.toml`` gives them:
+    for the model itself, else for its endpoint.
 
     ``model`` is what is sent to the endpoint; for the bare name ``local`` it is
     ``"local"``, and the daemon chooses. ``provider`` is the id under which public price
@@ -40,6 +42,8 @@ class ModelRef:
     provider: str = ""
     input_price: float | None = None
     output_price: float | None = None
+    cache_read_price: float | None = None
+    cache_write_price: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
@@ -47,6 +51,10 @@ def resolve(settings: Settings, name: str) -> ModelRef:
     """The model called ``name``. Raises :class:`ModelError` that suggests the nearest names."""
     name = name.strip()
     endpoint, _, model = name.partition("/")
+    if name == AUTO:
+        raise ModelError(
+            "auto names no model but the router's choice: `%aiki_model auto` hands over to it."
+        )
     if endpoint == LOCAL:
         if LOCAL in settings.endpoints:
             raise ModelError(
@@ -64,15 +72,20 @@ def resolve(settings: Settings, name: str) -> ModelRef:
             f"{endpoint} has many models: name one as {endpoint}/MODEL"
             f"{_suggestion(_some(settings, endpoint))}."
         )
+    name = f"{endpoint}/{model}"
+    card = settings.models.cards.get(name)
+    priced = card if card is not None and card.priced else None
     return ModelRef(
-        name=f"{endpoint}/{model}",
+        name=name,
         endpoint=endpoint,
         model=model,
         base_url=found.base_url,
         key_variable=found.api_key_env,
         provider=found.provider,
-        input_price=found.input_price,
-        output_price=found.output_price,
+        input_price=priced.input_price if priced else found.input_price,
+        output_price=priced.output_price if priced else found.output_price,
+        cache_read_price=priced.cache_read_price if priced else None,
+        cache_write_price=priced.cache_write_price if priced else None,
         headers=found.headers,
     )
 
@@ -87,6 +100,7 @@ def names(settings: Settings, *, public: bool = True) -> list[str]:
     for endpoint in settings.endpoint_names():
         found = settings.endpoint(endpoint)
         out.update(f"{endpoint}/{model}" for model in found.models)
+        out.update(n for n in settings.models.cards if n.startswith(f"{endpoint}/"))
         if public and found.provider:
             out.update(f"{endpoint}/{model}" for model in _public_names(found.provider))
     return sorted(out)

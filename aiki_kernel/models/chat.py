@@ -38,12 +38,16 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one call. ``estimated`` when the provider gave none and we counted ourselves."""
+    """Tokens of one call. ``estimated`` when the provider gave none and we counted ourselves.
+
+    ``input_tokens`` includes those read from and those written to the provider's cache.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     estimated: bool = False
+    cache_write_tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {

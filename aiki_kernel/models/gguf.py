@@ -329,4 +329,4 @@ def _stored(shape: tuple[int, ...], quant: Quant) -> int:
             raise _FaultError(f"impossible shape {shape}")
     if shape[0] % quant.block:
         raise _FaultError(f"rows of {shape[0]} do not divide into {quant.name} blocks")
-    return elements // quant.block * quant.nbytes
+    return quant.stored(elements)

@@ -17,80 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models.arena_file import ArenaFile
 from aiki_kernel.models.engine import Floats
 from aiki_kernel.models.gguf import GGUF
+from aiki_kernel.models.memory import refuse_if_too_large
 from aiki_kernel.models.quants import dequantize
+from aiki_kernel.models.shape import Shape, frequencies
 
 _LINE = 16  # floats of a cache line; every matrix begins on one
-_SPARE = 256 * 1024 * 1024  # bytes left for keys, values and the rest of the process
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a Llama model, as its file states them."""
-
-    layers: int
-    width: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head: int
-    rotary: int
-    vocabulary: int
-    context: int
-    epsilon: float
-    base: float
-
-    @classmethod
-    def of(cls, file: GGUF) -> Shape:
-        """Read and check. Raises :class:`ModelError` for what cannot be run here."""
-        name = file.path.name
-        kind = file.get("general.architecture", str)
-        if kind != "llama":
-            raise ModelError(
-                f"{name} has the architecture {kind!r}; this engine runs 'llama': choose another "
-                "file, or serve it elsewhere and add an endpoint to aiki.toml."
-            )
-        if file.get("llama.expert_count", int, 0):
-            raise ModelError(f"{name} is a mixture of experts: this engine runs dense models.")
-        scaling = file.get("llama.rope.scaling.type", str, "none")
-        if scaling not in ("none", "linear"):
-            raise ModelError(f"{name} scales its positions by {scaling!r}: choose another file.")
-        width = file.get("llama.embedding_length", int)
-        heads = file.get("llama.attention.head_count", int)
-        rows = file.tensor("token_embd.weight").shape
-        head = file.get("llama.attention.key_length", int, width // max(heads, 1))
-        shape = cls(
-            layers=file.get("llama.block_count", int),
-            width=width,
-            hidden=file.get("llama.feed_forward_length", int),
-            heads=heads,
-            kv_heads=file.get("llama.attention.head_count_kv", int, heads),
-            head=head,
-            rotary=file.get("llama.rope.dimension_count", int, head),
-            vocabulary=rows[0],
-            context=file.get("llama.context_length", int),
-            epsilon=file.get("llama.attention.layer_norm_rms_epsilon", float),
-            base=file.get("llama.rope.freq_base", float, 10000.0),
-        )
-        sizes = (shape.layers, width, shape.hidden, heads, shape.kv_heads, head, shape.context)
-        if (
-            min(sizes) < 1
-            or heads % shape.kv_heads
-            or shape.layers > len(file.tensors)
-            or rows != (shape.vocabulary, width)
-            or not 0 <= shape.rotary <= head
-            or shape.rotary % 2
-            or not 0 < shape.epsilon < 1
-            or not 1 < shape.base < 1e12
-            or file.get("llama.attention.value_length", int, head) != head
-        ):
-            raise ModelError(f"{name} states sizes that contradict each other: fetch it again.")
-        return shape
 
 
 @dataclass(frozen=True)
@@ -160,7 +96,7 @@ class LlamaWeights:
             if "output.weight" in file.tensors
             else embedding
         )
-        frequencies = _frequencies(file, shape, arena)
+        arena.leave("rope_freqs.weight")
         arena.refuse_unused()
         return cls(
             shape,
@@ -168,7 +104,7 @@ class LlamaWeights:
             tuple(layers),
             final_norm,
             head,
-            frequencies,
+            frequencies(file, shape),
             arena.room,
             arena.mapped,
         )
@@ -185,12 +121,7 @@ class _Arena:
         self._unused = set(file.tensors)
         sizes = [math.prod(tensor.shape) for tensor in file.tensors.values()]
         floats = sum(-(-size // _LINE) * _LINE for size in sizes)
-        free = psutil.virtual_memory().available
-        if 4 * floats + _SPARE > free:
-            raise ModelError(
-                f"{file.path.name} needs {4 * floats / 1e9:.1f} GB of memory here and "
-                f"{free / 1e9:.1f} GB are free: choose a smaller model."
-            )
+        refuse_if_too_large(file.path.name, 4 * floats)
         found = None if stored is None else stored.map(floats)
         self.mapped = found is not None
         self.room: Floats = np.empty(floats, np.float32) if found is None else found
@@ -216,6 +147,10 @@ class _Arena:
         if self.mapped:
             return out
         return dequantize(self._file.raw(name), self._file.tensor(name).quant, out)
+
+    def leave(self, name: str) -> None:
+        """``name`` is read elsewhere, if it is there at all."""
+        self._unused.discard(name)
 
     def refuse_unused(self) -> None:
         """A tensor left over means a model that would be computed wrongly."""
@@ -246,18 +181,3 @@ def _halves(shape: Shape) -> npt.NDArray[np.int64]:
     """Row order within a head that turns neighbouring pairs into two halves."""
     pairs = np.arange(shape.rotary).reshape(-1, 2).T.reshape(-1)
     return np.concatenate([pairs, np.arange(shape.rotary, shape.head)])
-
-
-def _frequencies(file: GGUF, shape: Shape, arena: _Arena) -> npt.NDArray[np.float64]:
-    """Rotation in radians a position, (rotary/2,); with the file's own corrections."""
-    inverse = shape.base ** (
-        -np.arange(0, shape.rotary, 2, dtype=np.float64) / max(shape.rotary, 1)
-    )
-    if "rope_freqs.weight" in file.tensors:
-        factors = arena.vector("rope_freqs.weight", shape.rotary // 2)
-        inverse = inverse / factors
-    if file.get("llama.rope.scaling.type", str, "none") == "linear":
-        inverse = inverse / file.get("llama.rope.scaling.factor", float, 1.0)
-    if not np.isfinite(inverse).all():
-        raise ModelError(f"{file.path.name} has unusable position factors: fetch it again.")
-    return inverse

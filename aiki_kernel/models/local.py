@@ -19,13 +19,15 @@ import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models.arena_file import ArenaFile
+from aiki_kernel.models.bitnet import chat_template
 from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta, Usage
 from aiki_kernel.models.engine import CancelledError, LanguageModel
+from aiki_kernel.models.engines import numpy_engine
 from aiki_kernel.models.fingerprint import fingerprint
 from aiki_kernel.models.gguf import GGUF
-from aiki_kernel.models.llama import Llama
 from aiki_kernel.models.sampling import Sampler, StopText
 from aiki_kernel.models.sessions import Session, Sessions
+from aiki_kernel.models.shape import BITNET, Shape
 from aiki_kernel.models.template import ChatTemplate
 from aiki_kernel.models.tokenizer import TextStream, Tokenizer
 from aiki_kernel.models.weights import KNOWN
@@ -74,7 +76,7 @@ class LocalModel:
                 )
             tokenizer = Tokenizer(file)
             template = _template_of(file, tokenizer, name)
-            language_model = Llama(file, threads=threads, stored=ArenaFile(cache, digest))
+            language_model = numpy_engine(file, threads=threads, stored=ArenaFile(cache, digest))
             if len(tokenizer) != language_model.vocabulary:
                 raise ModelError(
                     f"{path.name} has {len(tokenizer)} tokens and "
@@ -258,9 +260,12 @@ def _name_of(path: Path) -> str:
 
 
 def _template_of(file: GGUF, tokenizer: Tokenizer, name: str) -> ChatTemplate | None:
-    if "tokenizer.chat_template" not in file.metadata:
+    key = "tokenizer.chat_template"
+    source = file.get(key, str) if key in file.metadata else None
+    if Shape.of(file).architecture == BITNET:
+        source = chat_template(source)
+    if source is None:
         return None
-    source = file.get("tokenizer.chat_template", str)
     bos = "" if tokenizer.bos is None else tokenizer.tokens[tokenizer.bos]
     eos = "" if tokenizer.eos is None else tokenizer.tokens[tokenizer.eos]
     return ChatTemplate(source, tuple(tokenizer.controls), bos=bos, eos=eos, name=name)

@@ -22,12 +22,24 @@ _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
+class PriceStep:
+    """Prices that hold for every token of a call whose input is longer than ``above`` tokens.
+    None means: as without this step."""
+
+    above: int
+    input: float | None = None
+    output: float | None = None
+    cached: float | None = None
+    cache_write: float | None = None
+
+
+@dataclass(frozen=True)
 class PriceCard:
-    """USD per million tokens; None is unknown. ``tiered`` prices rise with the prompt's length,
-    and then these are the first tier's.
+    """USD per million tokens; None is unknown. Without prices for the cache its tokens cost
+    what other input costs.
 
     ``source`` is "aiki.toml", "genai-prices VERSION", "this machine" or "unknown";
-    ``snapshot`` is :func:`snapshot_date`, or "".
+    ``snapshot`` is :func:`snapshot_date`, or "". ``steps`` are in rising order.
     """
 
     input: float | None
@@ -35,80 +47,106 @@ class PriceCard:
     cached: float | None
     source: str
     snapshot: str = ""
-    tiered: bool = False
+    cache_write: float | None = None
+    steps: tuple[PriceStep, ...] = ()
+
+    @property
+    def tiered(self) -> bool:
+        """Whether long prompts cost more a token; the plain figures are a short prompt's."""
+        return bool(self.steps)
+
+    def cost_usd(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        cached_tokens: int = 0,
+        cache_write_tokens: int = 0,
+    ) -> float | None:
+        """USD for one call, or None where a price that it needs is unknown.
+
+        ``input_tokens`` includes those read from the cache and those written to it.
+        """
+        prices = self._for(input_tokens)
+        if prices.input is None or (prices.output is None and output_tokens):
+            return None
+        read = min(cached_tokens, input_tokens)
+        written = min(cache_write_tokens, input_tokens - read)
+        plain = input_tokens - read - written
+        usd = plain * prices.input + output_tokens * (prices.output or 0.0)
+        usd += read * (prices.input if prices.cached is None else prices.cached)
+        usd += written * (prices.input if prices.cache_write is None else prices.cache_write)
+        return usd / _MILLION
+
+    def _for(self, input_tokens: int) -> PriceCard | PriceStep:
+        over = [step for step in self.steps if input_tokens > step.above]
+        if not over:
+            return self
+        step = over[-1]
+        return PriceStep(
+            step.above,
+            *(
+                getattr(self, name) if getattr(step, name) is None else getattr(step, name)
+                for name in ("input", "output", "cached", "cache_write")
+            ),
+        )
+
+
+FREE = PriceCard(0.0, 0.0, 0.0, "this machine")
+UNKNOWN = PriceCard(None, None, None, "unknown")
 
 
 def cost_usd(ref: ModelRef, usage: Usage) -> float | None:
     """USD for ``usage``, or None when the price is unknown.
 
     ``usage.input_tokens`` includes the cached ones; those are charged at the price for
-    cached reads where the list has one. Prices of ``aiki.toml`` win, and know no cache.
+    cached reads where there is one. Prices of ``aiki.toml`` win.
     """
-    if ref.local:
-        return 0.0
-    if ref.input_price is not None or ref.output_price is not None:
-        if ref.input_price is None or ref.output_price is None:
-            return None
-        return (
-            usage.input_tokens * ref.input_price + usage.output_tokens * ref.output_price
-        ) / _MILLION
-    found = _find(ref)
-    if found is None:
-        return None
-    genai_prices = _library()
-    provider, model = found
-    prices = model.get_prices(_now())
-    if getattr(prices, "input_mtok", None) is None and getattr(prices, "output_mtok", None) is None:
-        return None  # listed, but not by tokens
-    priced = model.calc_price(
-        genai_prices.Usage(
-            input_tokens=usage.input_tokens,
-            cache_read_tokens=min(usage.cached_tokens, usage.input_tokens),
-            output_tokens=usage.output_tokens,
-        ),
-        provider,
-        genai_request_timestamp=_now(),
+    return price_card(ref).cost_usd(
+        usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens
     )
-    return float(priced.total_price)
 
 
 def price_card(ref: ModelRef) -> PriceCard:
     """Prices per million tokens, and where they come from."""
     if ref.local:
-        return PriceCard(0.0, 0.0, 0.0, "this machine")
+        return FREE
     if ref.input_price is not None or ref.output_price is not None:
-        return PriceCard(ref.input_price, ref.output_price, ref.input_price, "aiki.toml")
+        if ref.input_price is None or ref.output_price is None:  # half a price is no price
+            return PriceCard(ref.input_price, ref.output_price, None, "aiki.toml")
+        return PriceCard(
+            ref.input_price,
+            ref.output_price,
+            ref.cache_read_price,
+            "aiki.toml",
+            cache_write=ref.cache_write_price,
+        )
     found = _find(ref)
-    if found is None:
-        return PriceCard(None, None, None, "unknown")
-    prices = found[1].get_prices(_now())
-    keys = ("input_mtok", "output_mtok", "cache_read_mtok")
-    parts = [getattr(prices, key, None) for key in keys]
-    per_input, per_output, per_cached = (_base(part) for part in parts)
-    source = f"genai-prices {_library().__version__}"
-    return PriceCard(
-        per_input,
-        per_output,
-        per_cached,
-        source,
-        snapshot_date(),
-        any(hasattr(part, "tiers") for part in parts),
-    )
+    return UNKNOWN if found is None else _card_of(found)
 
 
 def context_window(ref: ModelRef) -> int | None:
     """How many tokens fit, as the list has it; None is unknown."""
     found = None if ref.local else _find(ref)
-    window = getattr(found[1], "context_window", None) if found else None
-    return int(window) if window else None
+    return window_of(found) if found is not None else None
 
 
 def model_names(provider: str) -> tuple[str, ...]:
     """Ids of the models that the list knows for ``provider`` ("openai", "openrouter")."""
+    return tuple(sorted(listed(provider)))
+
+
+def listed(provider: str) -> dict[str, tuple[PriceCard, int | None]]:
+    """Model id -> (its prices, its context window), for one provider of the list."""
     for entry in _providers():
         if entry.id == provider:
-            return tuple(sorted(model.id for model in entry.models))
-    return ()
+            return {model.id: (_card_of(model), window_of(model)) for model in entry.models}
+    return {}
+
+
+def window_of(model: Any) -> int | None:
+    """The context window of an entry of the list; None is unknown."""
+    window = getattr(model, "context_window", None)
+    return int(window) if window else None
 
 
 @functools.cache
@@ -122,8 +160,7 @@ def snapshot_date() -> str:
         priced.constraint.start_date
         for entry in _providers()
         for model in entry.models
-        if isinstance(model.prices, list)
-        for priced in model.prices
+        for priced in (*_priced(model.prices), *_priced(getattr(model, "price_variants", None)))
         if hasattr(priced.constraint, "start_date")
     ]
     return max((day.isoformat() for day in dates if day <= today), default="")
@@ -165,8 +202,8 @@ def _providers() -> list[Any]:
 
 
 @functools.lru_cache(maxsize=256)
-def _find(ref: ModelRef) -> tuple[Any, Any] | None:
-    """The list's provider and model for ``ref``: by provider id, else by the address."""
+def _find(ref: ModelRef) -> Any | None:
+    """The list's entry for ``ref``: by provider id, else by the address."""
     if not _may_be_listed(ref):
         return None
     _library()
@@ -176,15 +213,40 @@ def _find(ref: ModelRef) -> tuple[Any, Any] | None:
     try:
         return get_snapshot().find_provider_model(
             ref.model, None, by_id, None if by_id else ref.base_url
-        )
+        )[1]
     except LookupError:
         return None
+
+
+def _card_of(model: Any) -> PriceCard:
+    """The prices of an entry that are in force now."""
+    prices = model.get_prices(_now())
+    keys = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+    parts = [getattr(prices, key, None) for key in keys]
+    if parts[0] is None and parts[1] is None:
+        return UNKNOWN  # listed, but not by tokens
+    starts = sorted({tier.start for part in parts for tier in getattr(part, "tiers", ())})
+    steps = tuple(PriceStep(start, *(_above(part, start) for part in parts)) for start in starts)
+    per_input, per_output, cached, written = (_base(part) for part in parts)
+    source = f"genai-prices {_library().__version__}"
+    return PriceCard(per_input, per_output, cached, source, snapshot_date(), written, steps)
+
+
+def _above(price: Any, start: int) -> float | None:
+    """The price a token when the input is longer than ``start``; the whole call pays it."""
+    found = [float(tier.price) for tier in getattr(price, "tiers", ()) if tier.start <= start]
+    return found[-1] if found else None
 
 
 def _base(price: Any) -> float | None:
     if price is None:
         return None
-    return float(getattr(price, "base", price))
+    found = float(getattr(price, "base", price))
+    return found if found >= 0 else None  # a list that says -1 means "it depends"
+
+
+def _priced(prices: Any) -> list[Any]:
+    return list(prices) if isinstance(prices, list) else []
 
 
 def _now() -> Any:

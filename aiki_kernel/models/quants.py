@@ -4,6 +4,11 @@ A quantised row is cut into blocks; a block holds one or two half-precision scal
 integers. Layouts: ``ggml/src/ggml-common.h`` and ``ggml-quants.c`` of the ggml project. Every
 function takes blocks as ``uint8 (n, nbytes)`` and returns ``float32 (n, block)``; the tests hold
 them against the ``gguf`` package on random blocks.
+
+I2_S is Microsoft's own (``src/ggml-bitnet-mad.cpp`` of the BitNet project): ternary codes and,
+behind the last block, one float32 scale for the whole tensor in 32 bytes of their own. Files do not
+say which build packed them; read here is what the x86 builds write (blocks of 128), as the
+published files are.
 """
 
 from __future__ import annotations
@@ -23,27 +28,52 @@ _PIECE = 1 << 17
 
 @dataclass(frozen=True)
 class Quant:
-    """A tensor type: ``block`` weights take ``nbytes`` bytes in the file."""
+    """A tensor type: ``block`` weights take ``nbytes`` bytes in the file.
+
+    ``tail`` bytes follow the last block of a tensor and begin with a float32 that multiplies all
+    its weights.
+    """
 
     name: str
     block: int
     nbytes: int
     decode: Callable[[Bytes], Floats]
+    tail: int = 0
+
+    def stored(self, weights: int) -> int:
+        """Bytes that a tensor of so many weights takes (whole blocks)."""
+        return weights // self.block * self.nbytes + self.tail
 
 
 def dequantize(raw: Bytes, quant: Quant, out: Floats | None = None) -> Floats:
-    """Stored bytes (whole blocks) to float32, flat; written into ``out`` when it is given.
+    """A whole tensor's stored bytes to float32, flat; written into ``out`` when it is given.
 
     ``out`` must be contiguous and hold exactly as many values as ``raw`` encodes.
     """
-    blocks = raw.reshape(-1, quant.nbytes)
+    blocks = split(raw, quant)[0]
+    scale = tensor_scale(raw, quant)
     if out is None:
         out = np.empty(len(blocks) * quant.block, np.float32)
     target = out.reshape(-1, quant.block)
     step = max(1, _PIECE // quant.block)
     for start in range(0, len(blocks), step):
         target[start : start + step] = quant.decode(blocks[start : start + step])
+        if quant.tail:
+            target[start : start + step] *= scale
     return out
+
+
+def split(raw: Bytes, quant: Quant) -> tuple[Bytes, Bytes]:
+    """A tensor's stored bytes as blocks ``(n, nbytes)`` and what follows them."""
+    end = len(raw) - quant.tail
+    return raw[:end].reshape(-1, quant.nbytes), raw[end:]
+
+
+def tensor_scale(raw: Bytes, quant: Quant) -> np.float32:
+    """What all weights of a tensor are multiplied by beyond the scales in its blocks."""
+    if not quant.tail:
+        return np.float32(1)
+    return np.float32(np.ascontiguousarray(split(raw, quant)[1][:4]).view(np.float32)[0])
 
 
 def _half(blocks: Bytes, start: int) -> Floats:
@@ -163,6 +193,51 @@ def _q6_k(blocks: Bytes) -> Floats:
     return values.reshape(count, 256)
 
 
+def _pairs_of_bits(packed: Bytes, shifts: tuple[int, ...]) -> Bytes:
+    """``(n, 32 k)`` bytes to ``(n, k, 4, 32)`` numbers from 0 to 3: one plane a shift."""
+    planes = np.array(shifts, np.uint8)[:, None]
+    codes: Bytes = packed.reshape(len(packed), -1, 1, 32) >> planes
+    codes &= np.uint8(3)
+    return codes
+
+
+def _tq2_0(blocks: Bytes) -> Floats:
+    values = _pairs_of_bits(blocks[:, :64], (0, 2, 4, 6)).reshape(-1, 256).astype(np.float32)
+    values -= 1
+    values *= _half(blocks, 64)
+    return values
+
+
+def _base_three(packed: Bytes, digits: int) -> Bytes:
+    """``(n, k)`` bytes of up to five base-3 digits each to ``(n, digits * k)``, a plane a digit.
+
+    A byte is the number as a fraction of 256, rounded up: times a power of three its overflow
+    drops the digits before, and three times the rest carries the next one out at the top.
+    """
+    powers = np.array([3**place for place in range(digits)], np.uint8)[:, None]
+    moved = packed[:, None, :] * powers
+    return ((moved.astype(np.uint16) * 3) >> 8).astype(np.uint8).reshape(len(packed), -1)
+
+
+def _tq1_0(blocks: Bytes) -> Floats:
+    parts = (
+        _base_three(blocks[:, :32], 5),
+        _base_three(blocks[:, 32:48], 5),
+        _base_three(blocks[:, 48:52], 4),
+    )
+    values = np.concatenate(parts, axis=1).astype(np.float32)
+    values -= 1
+    values *= _half(blocks, 52)
+    return values
+
+
+def _i2_s(blocks: Bytes) -> Floats:
+    """Codes alone; the scale stands behind the tensor."""
+    values = _pairs_of_bits(blocks, (6, 4, 2, 0)).reshape(-1, 128).astype(np.float32)
+    values -= 1
+    return values
+
+
 QUANTS: dict[int, Quant] = {
     0: Quant("F32", 1, 4, _f32),
     1: Quant("F16", 1, 2, _f16),
@@ -175,5 +250,8 @@ QUANTS: dict[int, Quant] = {
     13: Quant("Q5_K", 256, 176, _q5_k),
     14: Quant("Q6_K", 256, 210, _q6_k),
     30: Quant("BF16", 1, 2, _bf16),
+    34: Quant("TQ1_0", 256, 54, _tq1_0),
+    35: Quant("TQ2_0", 256, 66, _tq2_0),
+    36: Quant("I2_S", 128, 32, _i2_s, tail=32),
 }
 """ggml type number -> how to read it."""

@@ -114,7 +114,7 @@ class Tokenizer:
         return number
 
     def _byte_table(self) -> list[bytes]:
-        alphabet = {sign: byte for byte, sign in enumerate(_byte_signs())}
+        alphabet = {sign: byte for byte, sign in enumerate(byte_signs())}
         table = []
         for text, kind in zip(self.tokens, self._kinds, strict=True):
             if kind == _USER_DEFINED and text not in self.controls:
@@ -138,7 +138,7 @@ class Tokenizer:
                 f"{self._file_name} has a {kind!r} vocabulary; byte-level BPE ('gpt2') can be "
                 "read here: choose another file."
             )
-        stated = file.get("tokenizer.ggml.pre", str)
+        stated = file.get("tokenizer.ggml.pre", str, self._unstated_pre())
         pre = _ALIASES.get(stated, stated)
         if pre not in _PATTERNS:
             raise ModelError(
@@ -152,7 +152,7 @@ class Tokenizer:
         }
         missing = [
             byte
-            for byte, sign in enumerate(_byte_signs())
+            for byte, sign in enumerate(byte_signs())
             if sign not in vocabulary and byte in _NEEDED_BYTES
         ]
         if missing:
@@ -179,6 +179,10 @@ class Tokenizer:
         steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None))
         library.pre_tokenizer = pre_tokenizers.Sequence(steps)
         return self._with_user_defined(library, AddedToken)
+
+    def _unstated_pre(self) -> str | None:
+        """Microsoft's BitNet files leave out how text is cut; their vocabulary is Llama 3's."""
+        return "llama-bpe" if "<|eot_id|>" in self.controls else None
 
     def _with_user_defined(self, library: Any, added: Any) -> Any:
         """Whole-text tokens such as runs of spaces, numbered as the file numbers them."""
@@ -243,7 +247,7 @@ def _strings(file: GGUF, key: str) -> list[str]:
     return found.read()
 
 
-def _byte_signs() -> list[str]:
+def byte_signs() -> list[str]:
     """The sign that byte-level BPE writes for each byte: itself where it prints, else moved up."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     signs, moved = [], 0x100

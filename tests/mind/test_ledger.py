@@ -66,6 +66,8 @@ def test_totals_keep_unknown_prices_apart_from_zero(ledger):
 @pytest.mark.parametrize(
     ("group", "keys"),
     [
+        ("tier", ["cheap", "unknown"]),
+        ("kind", ["message", "rerun"]),
         ("day", ["2026-11-15", "2026-11-18", "2026-11-23"]),
         ("week", ["2026-11-09", "2026-11-16", "2026-11-23"]),
         ("month", ["2026-11"]),
@@ -75,7 +77,7 @@ def test_totals_keep_unknown_prices_apart_from_zero(ledger):
     ],
 )
 def test_totals_by(ledger, group, keys):
-    ledger.record(ENTRY)
+    ledger.record(replace(ENTRY, tier="cheap", kind="rerun"))
     ledger.record(replace(ENTRY, when="2026-11-15T12:00:00+00:00", session_id="s2"))
     ledger.record(
         replace(ENTRY, when="2026-11-23T12:00:00+00:00", model="local", persona="teacher")
@@ -213,7 +215,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 ledger = Ledger(Path({str(ledger.path)!r}))
 entry = Entry(when={WHEN!r}, session_id="s", turn_id="t", model="m", provider="p")
 ledger.record(entry)
-resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (120000, 120000))
 try:
     for _ in range(1000):
         ledger.record(entry)

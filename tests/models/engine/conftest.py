@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aiki_kernel.models.local import LocalModel
-from aiki_kernel.models.tokenizer import _byte_signs
+from aiki_kernel.models.tokenizer import byte_signs
 from aiki_kernel.models.weights import for_tests
 
 CHATML = (
@@ -35,7 +35,7 @@ def write_tiny(
 ) -> Path:
     """A Llama of 2 layers with a byte vocabulary; ``numbers`` replace metadata."""
     random = np.random.default_rng(7)
-    tokens = [*CONTROLS, *_byte_signs(), "he", "ll", "hell", "hello", "Ġhello", *extra]
+    tokens = [*CONTROLS, *byte_signs(), "he", "ll", "hell", "hello", "Ġhello", *extra]
     kinds = (
         [3] * len(CONTROLS) + [1] * (len(tokens) - len(CONTROLS) - len(extra)) + [4] * len(extra)
     )

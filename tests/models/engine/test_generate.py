@@ -40,7 +40,7 @@ def test_a_long_prompt_in_chunks_scores_as_it_does_whole(
 ) -> None:
     ids = smollm.tokenizer.encode("The tide comes in and the tide goes out again. " * 14)
     whole = smollm.logprobs(ids)
-    monkeypatch.setattr("aiki_kernel.models.llama.PREFILL_CHUNK", 50)
+    monkeypatch.setattr("aiki_kernel.models.decoder.PREFILL_CHUNK", 50)
     np.testing.assert_allclose(smollm.logprobs(ids), whole, atol=2e-3)
 
 
