@@ -85,15 +85,22 @@ def cpu_flags() -> frozenset[str]:
 
 
 @cache
-def load_variant(variant: str) -> Kernels:
-    """Load one library; ImportError when it is missing or refuses to load."""
-    loader = importlib.machinery.ExtensionFileLoader("native_search", str(library(variant)))
-    spec = importlib.util.spec_from_loader("native_search", loader)
+def load_library(part: str, variant: str) -> Any:
+    """Load one library of a part; ImportError when it is missing or refuses to load."""
+    name, path = f"native_{part}", library(variant, part)
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
     if spec is None:
-        raise ImportError(f"no loader for {library(variant).name}")
+        raise ImportError(f"no loader for {path.name}")
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
+
+
+def load_variant(variant: str) -> Kernels:
+    """Load one library of the search; ImportError when it is missing or refuses to load."""
+    kernels: Kernels = load_library("search", variant)
+    return kernels
 
 
 @cache
@@ -105,18 +112,32 @@ def runnable(part: str = "search") -> tuple[str, ...]:
     )
 
 
+class Loaded(NamedTuple):
+    """A part's library, or the reason why there is none."""
+
+    library: Any
+    variant: str
+    reason: str
+
+
 @cache
-def native() -> Native:
-    """The best variant, or why NumPy must do."""
+def load_best(part: str) -> Loaded:
+    """The best variant of a part that this CPU runs, or why there is none."""
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return Native(None, "", "the compiled kernels are for CPython with its global lock")
-    if not any(library(name).exists() for name in VARIANTS):
-        return Native(
+        return Loaded(None, "", "the compiled kernels are for CPython with its global lock")
+    if not any(library(name, part).exists() for name in VARIANTS):
+        return Loaded(
             None, "", f"installed without compiled kernels (made for {platform.machine()} Linux)"
         )
-    for name in runnable():
+    for name in runnable(part):
         try:
-            return Native(load_variant(name), name, f"compiled kernels, {name}")
+            return Loaded(load_library(part, name), name, f"compiled kernels, {name}")
         except ImportError as error:
-            return Native(None, "", f"the compiled kernels did not load: {error}")
-    return Native(None, "", "this CPU has no AVX2, which the compiled kernels need")
+            return Loaded(None, "", f"the compiled kernels did not load: {error}")
+    return Loaded(None, "", "this CPU has no AVX2, which the compiled kernels need")
+
+
+@cache
+def native() -> Native:
+    """The best variant of the search, or why NumPy must do."""
+    return Native(*load_best("search"))

@@ -37,7 +37,7 @@ from python import (
     text,
 )
 from registers import HAS_VNNI, Ints, TILE, WIDE, Words, round_up
-from team import LEAVE, Place, TEAM_BYTES, dismiss, job_of, next_job, read, start
+from team import ARRIVED, JOB_BEFORE, LEAVE, Place, TEAM_BYTES, dismiss, job_of, next_job, read, start
 
 comptime Destructor = def(Int) thin abi("C") -> None
 comptime MODEL: StaticString = "aiki.language.model"
@@ -185,7 +185,7 @@ def serve(module: Int, args: Words, count: Int) abi("C") -> Int:
             break
         var job = Job(job_of(team))
         if helper < job.threads():
-            run(job, Place(team, helper, job.threads()))
+            run(job, Place(team, helper))
     external_call["PyEval_RestoreThread", NoneType](thread)
     return new_number(helper)
 
@@ -299,10 +299,11 @@ def run_job(module: Int, args: Words, count: Int) abi("C") -> Int:
         words[unsafe_offset=10] = last
         words[unsafe_offset=11] = threads
         words[unsafe_offset=12] = wanted
+        words[unsafe_offset=JOB_BEFORE] = Int(read(lines.unsafe_offset(ARRIVED)))
         var thread = external_call["PyEval_SaveThread", Int]()
         if threads > 1:
             start(lines)
-        run(Job(words), Place(lines, 0, threads))
+        run(Job(words), Place(lines, 0))
         external_call["PyEval_RestoreThread", NoneType](thread)
     for i in range(views):
         release(w.unsafe_offset(i * VIEW))

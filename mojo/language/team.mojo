@@ -12,11 +12,13 @@ from registers import Ints, Words
 
 comptime LINE = 16  # 32-bit words of a cache line
 comptime TICKET = 0  # goes up with every job; what helpers sleep on
-comptime ARRIVED = LINE  # threads that reached a barrier of this job, all barriers together
+comptime ARRIVED = LINE  # goes up with every thread that reaches a barrier; wraps around
 comptime LEAVE = 2 * LINE  # not zero: helpers go home
 comptime ASLEEP = 3 * LINE  # helpers that sleep, or are about to
 comptime JOB = 4 * LINE  # words of the job follow
 comptime JOB_WORDS = 16
+comptime JOB_THREADS = 11
+comptime JOB_BEFORE = 13
 comptime TEAM_BYTES = 4 * (JOB + 2 * JOB_WORDS)
 
 comptime PATIENCE = 2000  # pauses before yielding or sleeping, some tens of microseconds
@@ -49,13 +51,15 @@ struct Place(TrivialRegisterPassable):
     var team: Ints
     var number: Int
     var threads: Int
-    var passed: Int32
+    var before: Int32  # arrivals when the job began
+    var due: Int32  # arrivals of this job at the barriers passed so far
 
-    def __init__(out self, team: Ints, number: Int, threads: Int):
+    def __init__(out self, team: Ints, number: Int):
         self.team = team
         self.number = number
-        self.threads = threads
-        self.passed = 0
+        self.threads = job_of(team)[unsafe_offset=JOB_THREADS]
+        self.before = Int32(job_of(team)[unsafe_offset=JOB_BEFORE])
+        self.due = 0
 
     @always_inline
     def first(self, n: Int) -> Int:
@@ -72,11 +76,10 @@ struct Place(TrivialRegisterPassable):
         """Wait until every thread of the job is here."""
         if self.threads == 1:
             return
-        self.passed += 1
-        var all = self.passed * Int32(self.threads)
+        self.due += Int32(self.threads)
         _ = Atomic[Int32].fetch_add(self.team.unsafe_offset(ARRIVED), 1)
         var spins = 0
-        while read(self.team.unsafe_offset(ARRIVED)) < all:
+        while read(self.team.unsafe_offset(ARRIVED)) - self.before < self.due:
             pause()
             spins += 1
             if spins > PATIENCE:
@@ -84,8 +87,10 @@ struct Place(TrivialRegisterPassable):
 
 
 def start(team: Ints):
-    """Let the helpers begin the job that was written into the team."""
-    team[unsafe_offset=ARRIVED] = 0
+    """Let the helpers begin the job that was written into the team.
+
+    Arrivals are never set back: a helper may still be on its way out of the last barrier.
+    """
     _ = Atomic[Int32].fetch_add(team, 1)
     if read(team.unsafe_offset(ASLEEP)) > 0:
         _ = external_call["syscall", Int](

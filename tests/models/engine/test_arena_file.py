@@ -20,7 +20,7 @@ IDS = [70, 71, 72, 90, 100]
 
 def load(path: Path, cache: Path) -> tuple[LocalModel, bool]:
     """The model, once its weights are stored or not, and whether they were mapped."""
-    model = LocalModel.load(path, cache=cache)
+    model = LocalModel.load(path, cache=cache, engine="numpy")
     assert isinstance(model.engine, Llama)
     if model.engine.storing is not None:
         model.engine.storing.join()
