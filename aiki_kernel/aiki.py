@@ -23,9 +23,13 @@ from aiki_kernel.mind.events import Event
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from aiki_kernel.daemon.connect import Connection
     from aiki_kernel.mind.consciousness import Consciousness
     from aiki_kernel.mind.ledger import Ledger
+    from aiki_kernel.mind.routing.planner import Planner
     from aiki_kernel.models.provider import Provider
 
 T = TypeVar("T")
@@ -91,9 +95,26 @@ class Aiki:
 
                 self._provider = Provider(self.settings, self.connection.local_client)
                 self._consciousness = Consciousness(
-                    self.connection.memory, self._provider, self.ledger, self.settings
+                    self.connection.memory,
+                    self._provider,
+                    self.ledger,
+                    self.settings,
+                    self.planner,
                 )
             return self._consciousness
+
+    @property
+    def planner(self) -> Planner:
+        """Who decides which model answers; embeddings come from the memory's own embedder."""
+        from aiki_kernel.mind.routing.planner import Planner
+
+        return Planner(self.settings, self.paths.home, self._embed)
+
+    async def _embed(self, text: str) -> NDArray[np.float32]:
+        import numpy as np
+
+        answer = await self.connection.door.call("POST", "/v1/embeddings", {"input": text})
+        return np.asarray(answer["data"][0]["embedding"], np.float32)
 
     def _build(self) -> Consciousness:
         return self.consciousness
@@ -215,7 +236,8 @@ class MemoryFacade:
 
     def search(self, query: str, limit: int = 8) -> tuple[Hit, ...]:
         """The best memories for ``query``, as :class:`Hit`."""
-        found: Recall = self._call("search", query, self.scope, limit)
+        backend = self._aiki.conversation.backend or self._aiki.settings.compute.backend
+        found: Recall = self._call("search", query, self.scope, limit, backend)
         return found.hits
 
     def get(self, id: str) -> Record:

@@ -160,8 +160,21 @@ class Models(_Section):
 
 
 class Routing(_Section):
-    """The models of each tier, best first. Unset: the cheapest that has a key comes first."""
+    """Who decides which model answers, and the models of each tier, best first. Unset: the
+    cheapest that has a key comes first."""
 
+    router: Literal["fixed", "length", "rules", "learned", "cascade"] = Field(
+        "fixed", description="'fixed' is the model of the settings"
+    )
+    answer_value_usd: float = Field(
+        0.10, ge=0, description="what a right answer is worth; a router weighs it against cost"
+    )
+    cascade_logprob: float = Field(
+        -0.5, le=0, description="mean log-probability below which a first answer is not trusted"
+    )
+    cascade_agreement: float = Field(
+        0.5, ge=0, le=1, description="agreement of two samples below which neither is trusted"
+    )
     smart: tuple[str, ...] | None = None
     standard: tuple[str, ...] | None = None
     cheap: tuple[str, ...] | None = None

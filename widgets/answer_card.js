@@ -104,6 +104,15 @@ export function origin(provenance) {
   return session ? `session ${session.slice(0, 8)}` : "";
 }
 
+// Who searched the memory and how long: a search is too short for duration().
+export function searched(backend) {
+  const { name, ms: given } = dict(backend);
+  const ms = number(given);
+  if (!words(name) || ms === null) return words(name);
+  if (ms < 9.95) return `${words(name)} ${(ms + TIE).toFixed(ms < 0.995 ? 2 : 1)} ms`;
+  return `${words(name)} ${whole(ms)} ms`;
+}
+
 function element(tag, className, text = "") {
   const node = document.createElement(tag);
   if (className) node.className = className;
@@ -278,12 +287,14 @@ function render({ model, el }) {
     const known = number(dict(summary.latency_s).recall) !== null || count > 0;
     fold.classList.toggle("aiki-empty", count === 0);
     if (!count) fold.open = false;
+    const by = searched(summary.backend);
     foldLabel.textContent =
-      count === 0
+      (count === 0
         ? live && !known
           ? "memories"
           : "no memories"
-        : `${count} memor${count === 1 ? "y" : "ies"}`;
+        : `${count} memor${count === 1 ? "y" : "ies"}`) + (by ? ` · ${by}` : "");
+    foldLabel.title = words(dict(summary.backend).reason);
     const key = JSON.stringify([hits, count]);
     if (key !== shownHits) {
       shownHits = key;

@@ -92,6 +92,12 @@ class Context:
                 self._aiki = self.make_aiki()
         return self._aiki
 
+    @property
+    def backend(self) -> str:
+        """What this session computes with: its own choice, else that of the settings."""
+        own = self.conversation.backend if self.conversation is not None else None
+        return own or self.settings.compute.backend
+
     def close(self) -> None:
         """Close what this context made itself; what was given to it stays open."""
         if self._aiki is not None and self.make_aiki is None:

@@ -67,12 +67,12 @@ def search(
 ) -> Result:
     """Find memories by meaning and by word, best first."""
     _positive(limit)
-    found = _call(context, lambda m: m.search(query, _scope(context, user), limit))
+    found = _call(context, lambda m: m.search(query, _scope(context, user), limit, context.backend))
     data = {
         "query": query,
         "hits": [hit.to_json() for hit in found.hits],
         "seconds": dict(found.seconds),
-        "backend": found.backend,
+        "backend": found.backend.to_json(),
         "note": found.note,
     }
     if not found.hits:

@@ -1,4 +1,7 @@
-"""``aiki model``: which models there are, which one answers, and fetching one."""
+"""``aiki model``: which models there are, which one answers, and fetching one.
+
+Files and servers of one's own stand in ``model_file.py`` and ``model_serve.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from aiki_kernel.commands import tomlfile
+from aiki_kernel.commands import model_file, tomlfile
+from aiki_kernel.commands import model_serve as model_serve
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.parser import nearest
 from aiki_kernel.commands.progress import progress
@@ -17,7 +21,7 @@ from aiki_kernel.errors import ConfigError, ModelError, UsageError
 if TYPE_CHECKING:
     from aiki_kernel.models.catalogue import ModelRef
 
-_VERBS = ("list", "pull", "show", "use")
+_VERBS = ("add", "inspect", "list", "pull", "serve", "served", "show", "stop", "use")
 
 
 def names(context: Context, prefix: str) -> Iterable[str]:
@@ -34,7 +38,7 @@ def _pullable(context: Context, prefix: str) -> Iterable[str]:
     return KNOWN
 
 
-Name = Annotated[str, Arg("local, local/NAME or ENDPOINT/MODEL", complete=names)]
+Name = Annotated[str, Arg("local, local/NAME, ENDPOINT/MODEL or a GGUF file", complete=names)]
 
 
 @command("model")
@@ -66,7 +70,9 @@ def use(
     name: Name,
     save: Annotated[bool, Arg("write it to aiki.toml, for every new session")] = False,
 ) -> Result:
-    """Let another model answer from now on."""
+    """Let another model answer from now on; a GGUF file is added to the local ones first."""
+    if model_file.is_file(name):
+        name, _ = model_file.adopt(context, Path(name))
     ref = _resolved(context, name)
     data = _facts(context, ref)
     done = []

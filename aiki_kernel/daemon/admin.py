@@ -95,10 +95,21 @@ class MemoryAdmin:
         answer = await self.door.call("POST", "/memory/history", {"id": id})
         return answer["history"]  # type: ignore[no-any-return]
 
-    async def search(self, query: str, scope: Scope, limit: int = 8) -> Recall:
-        """The best memories for ``query``."""
-        body = {"query": query, "scope": scope_to_json(scope), "limit": limit}
+    async def search(self, query: str, scope: Scope, limit: int = 8, backend: str = "") -> Recall:
+        """The best memories for ``query``; ``backend`` searches the vectors."""
+        body = {"query": query, "scope": scope_to_json(scope), "limit": limit, "backend": backend}
         return recall_from_json(await self.door.call("POST", "/memory/search", body))
+
+    async def backends(self, backend: str = "") -> dict[str, Any]:
+        """What searches the vectors when ``backend`` is wanted, and what else could."""
+        return await self.door.call(  # type: ignore[no-any-return]
+            "POST", "/memory/backends", {"backend": backend}
+        )
+
+    async def compare(self, query: str, scope: Scope) -> dict[str, Any]:
+        """Every backend on the same question: times, and whether they agree."""
+        body = {"query": query, "scope": scope_to_json(scope)}
+        return await self.door.call("POST", "/memory/compare", body)  # type: ignore[no-any-return]
 
     async def export(self, scope: Scope) -> AsyncIterator[dict[str, Any]]:
         """Every memory of ``scope`` as plain data that imports back."""

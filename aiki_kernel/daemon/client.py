@@ -15,7 +15,7 @@ from aiki_kernel.daemon.door import LIMITS, Door, in_own_thread
 from aiki_kernel.daemon.spool import Spool
 from aiki_kernel.daemon.wire import STOPPING
 from aiki_kernel.errors import AikiError
-from aiki_kernel.memory.records import Hit, Recall, Scope, Stored, Turn
+from aiki_kernel.memory.records import Hit, Recall, Scope, Searched, Stored, Turn
 
 RECALL_S = 30.0
 REMEMBER_S = 30.0
@@ -113,7 +113,13 @@ class MemoryClient:
         self.spool = Spool(paths.spool)
 
     async def recall(
-        self, query: str, *, scope: Scope, limit: int, exclude: Sequence[str] = ()
+        self,
+        query: str,
+        *,
+        scope: Scope,
+        limit: int,
+        exclude: Sequence[str] = (),
+        backend: str = "",
     ) -> Recall:
         """As the port says. A memory that cannot answer gives no hits and a ``note``."""
         body = {
@@ -121,6 +127,7 @@ class MemoryClient:
             "scope": scope_to_json(scope),
             "limit": limit,
             "exclude": list(exclude),
+            "backend": backend,
         }
         try:
             answer = await self.door.call("POST", "/memory/recall", body, timeout_s=RECALL_S)
@@ -169,6 +176,6 @@ def recall_from_json(answer: dict[str, object]) -> Recall:
     return Recall(
         tuple(Hit.from_json(hit) for hit in hits),
         seconds,
-        str(answer.get("backend", "")),
+        Searched.from_json(answer.get("backend")),
         str(answer.get("note", "")),
     )

@@ -113,9 +113,16 @@ class Engine:
             self.spool.hurry()
             return self._memory
 
-    def recall(self, query: str, scope: Scope, limit: int, exclude: Sequence[str] = ()) -> Recall:
+    def recall(
+        self,
+        query: str,
+        scope: Scope,
+        limit: int,
+        exclude: Sequence[str] = (),
+        backend: str = "",
+    ) -> Recall:
         """As :meth:`MemoryService.recall`."""
-        return self.memory.recall(query, scope, limit, exclude)
+        return self.memory.recall(query, scope, limit, exclude, backend)
 
     def remember(self, turn: Turn) -> Stored:
         """Store ``turn``, or spool it when the store refuses; either way it is durable.
@@ -197,7 +204,8 @@ class Engine:
             },
             "count": self._stats.get("memories"),
             "embedder": self._stats.get("embedder", self.settings.memory.embedder),
-            "index": self._stats,
+            "index": {k: v for k, v in self._stats.items() if k != "search"},
+            "search": self._stats.get("search", {}),
             "queue": self.queue.health(),
             "models": self.models.health(),
             "spool": spool,

@@ -38,7 +38,7 @@ def recall_to_json(recall: Recall) -> dict[str, Any]:
     return {
         "hits": [hit.to_json() for hit in recall.hits],
         "seconds": dict(recall.seconds),
-        "backend": recall.backend,
+        "backend": recall.backend.to_json(),
         "note": recall.note,
     }
 
@@ -78,12 +78,23 @@ def _limit(body: Body, default: int) -> int:
 def _recall(engine: Engine, body: Body) -> Any:
     exclude = [str(item) for item in take(body, "exclude", list, [])]
     query, scope = take(body, "query", str), _scope(engine, body)
-    return recall_to_json(engine.recall(query, scope, _limit(body, 8), exclude))
+    return recall_to_json(
+        engine.recall(query, scope, _limit(body, 8), exclude, take(body, "backend", str, ""))
+    )
 
 
 def _search(engine: Engine, body: Body) -> Any:
     query, scope = take(body, "query", str), _scope(engine, body)
-    return recall_to_json(engine.memory.search(query, scope, _limit(body, 8)))
+    backend = take(body, "backend", str, "")
+    return recall_to_json(engine.memory.search(query, scope, _limit(body, 8), backend))
+
+
+def _backends(engine: Engine, body: Body) -> Any:
+    return engine.memory.backends(take(body, "backend", str, ""))
+
+
+def _compare(engine: Engine, body: Body) -> Any:
+    return engine.memory.compare(take(body, "query", str), _scope(engine, body))
 
 
 def _remember(engine: Engine, body: Body) -> Any:
@@ -232,6 +243,8 @@ ROUTES = [
     _post("recall", _answers(_recall)),
     _post("remember", _answers(_remember)),
     _post("search", _answers(_search)),
+    _post("backends", _answers(_backends)),
+    _post("compare", _answers(_compare)),
     _post("add", _answers(_add)),
     _post("add_many", _answers(_add_many)),
     _post("get", _answers(_get)),

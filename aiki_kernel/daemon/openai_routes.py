@@ -1,9 +1,9 @@
 """``/v1/*``: the OpenAI interface of the models on this machine.
 
 Unknown parameters are ignored, as OpenAI-compatible servers do. Beyond the standard,
-``top_k`` and ``session_id`` are taken, and the last chunk (or the whole answer) has the
-field ``aiki`` with the engine's own figures. A client that goes away stops its
-generation within one token.
+``top_k``, ``min_p``, ``repetition_penalty``, ``session_id`` and ``backend`` are taken, and
+the last chunk (or the whole answer) has the field ``aiki`` with the engine's own figures. A
+client that goes away stops its generation within one token.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import logging
 import struct
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from aiki_kernel.daemon.chat_call import ChatCall
 from aiki_kernel.daemon.engine import Engine
 from aiki_kernel.daemon.exchange import (
     BadRequestError,
@@ -36,139 +36,9 @@ from aiki_kernel.daemon.exchange import (
 from aiki_kernel.daemon.generation import Job
 from aiki_kernel.daemon.wire import error_body
 from aiki_kernel.errors import AikiError, ModelError
-from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta
-
-if TYPE_CHECKING:
-    from aiki_kernel.models.local import LocalModel
+from aiki_kernel.models.chat import Finished, TextDelta, TokenLogprob
 
 logger = logging.getLogger("aiki.daemon")
-
-_ROLES = {"developer": "system", "system": "system", "user": "user", "assistant": "assistant"}
-
-
-@dataclass(frozen=True)
-class ChatCall:
-    """One checked call of ``/v1/chat/completions``."""
-
-    model: str
-    messages: tuple[ChatMessage, ...]
-    temperature: float
-    top_p: float
-    top_k: int
-    repetition_penalty: float
-    max_tokens: int
-    seed: int | None
-    stop: tuple[str, ...]
-    session_id: str
-    stream: bool
-    include_usage: bool
-
-    @classmethod
-    def read(cls, body: Mapping[str, Any], engine: Engine) -> ChatCall:
-        """Check ``body``. Raises :class:`BadRequestError` naming the field."""
-        defaults = engine.settings.generation
-        if take(body, "n", int, 1) != 1:
-            raise BadRequestError("This model gives one answer a call: leave n at 1.", param="n")
-        if body.get("tools") and body.get("tool_choice") not in (None, "none", "auto"):
-            raise BadRequestError("This model cannot call tools.", param="tool_choice")
-        options = take(body, "stream_options", dict, {})
-        max_tokens = take(
-            body, "max_completion_tokens", int, take(body, "max_tokens", int, defaults.max_tokens)
-        )
-        return cls(
-            model=take(body, "model", str, "local"),
-            messages=_messages(take(body, "messages", list)),
-            temperature=_number(body, "temperature", 0.0, 2.0, defaults.temperature),
-            top_p=_number(body, "top_p", 0.0, 1.0, defaults.top_p),
-            top_k=int(_number(body, "top_k", 0, 1 << 20, defaults.top_k)),
-            repetition_penalty=_number(body, "repetition_penalty", 1, 2, 1.0),
-            max_tokens=int(_at_least_one(max_tokens)),
-            seed=take(body, "seed", int, None),
-            stop=_stop(body.get("stop")),
-            session_id=take(body, "session_id", str, ""),
-            stream=take(body, "stream", bool, False),
-            include_usage=take(options, "include_usage", bool, False),
-        )
-
-    def generate(self, model: LocalModel, cancelled: Event) -> Iterator[TextDelta | Finished]:
-        """Run the call. What the model says about the request itself becomes a 400."""
-        try:
-            return model.generate(
-                self.messages,
-                temperature=self.temperature,
-                top_p=self.top_p,
-                top_k=self.top_k,
-                repetition_penalty=self.repetition_penalty,
-                max_tokens=self.max_tokens,
-                seed=self.seed,
-                stop=self.stop,
-                cancelled=cancelled,
-                session_id=self.session_id,
-            )
-        except ModelError as error:
-            error.status = error.status or 400
-            raise
-
-
-def _at_least_one(tokens: int) -> int:
-    if tokens < 1:
-        raise BadRequestError("Field 'max_tokens' must be at least 1.", param="max_tokens")
-    return tokens
-
-
-def _number(body: Mapping[str, Any], name: str, low: float, high: float, default: float) -> float:
-    value = take(body, name, (int, float), default)
-    if not low <= value <= high:
-        raise BadRequestError(f"Field {name!r} must be from {low:g} to {high:g}.", param=name)
-    return float(value)
-
-
-def _stop(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    words = [value] if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise BadRequestError("Field 'stop' must be text or a list of texts.", param="stop")
-    return tuple(word for word in words if word)
-
-
-def _messages(items: list[Any]) -> tuple[ChatMessage, ...]:
-    if not items:
-        raise BadRequestError("Field 'messages' is empty.", param="messages")
-    out = []
-    for number, item in enumerate(items):
-        where = f"messages[{number}]"
-        if not isinstance(item, dict):
-            raise BadRequestError(f"{where} must be an object.", param="messages")
-        role = item.get("role")
-        if role not in _ROLES:
-            known = ", ".join(_ROLES)
-            raise BadRequestError(f"{where}.role must be one of {known}.", param="messages")
-        text = _text(item.get("content"), where)
-        out.append(ChatMessage(_ROLES[role], text))  # type: ignore[arg-type]
-    return tuple(out)
-
-
-def _text(content: Any, where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if content is None:
-        return ""
-    if not isinstance(content, list):
-        raise BadRequestError(f"{where}.content must be text or text parts.", param="messages")
-    parts = []
-    for part in content:
-        if isinstance(part, str):
-            parts.append(part)
-        elif (
-            isinstance(part, dict)
-            and part.get("type") in ("text", "input_text")
-            and isinstance(part.get("text"), str)
-        ):
-            parts.append(part["text"])
-        else:
-            raise BadRequestError(f"{where}.content: this model reads text only.", param="messages")
-    return "".join(parts)
 
 
 async def _chat(request: Request) -> Response:
@@ -227,16 +97,18 @@ class Answer(Response):
         self, first: Any, events: AsyncIterator[Any], scope: Scope, receive: Receive, send: Send
     ) -> None:
         pieces: list[str] = []
+        tokens: list[TokenLogprob] = []
         finished: Finished | None = None
         async for event in _chain(first, events):
             if isinstance(event, TextDelta):
                 pieces.append(event.text)
+                tokens += event.logprobs
             else:
                 finished = event
         if finished is None:
             raise ModelError(f"{self.model} stopped without an end.", stage="stream", status=500)
         message = {"role": "assistant", "content": "".join(pieces), "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None}
+        choice = {"index": 0, "message": message, "logprobs": self._logprobs(tokens)}
         body = {
             **self._head("chat.completion"),
             "choices": [{**choice, "finish_reason": _reason(finished)}],
@@ -260,8 +132,13 @@ class Answer(Response):
             payload = f"data: {text}\n\n".encode()
             await send({"type": "http.response.body", "body": payload, "more_body": True})
 
-        def chunk(delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        def chunk(
+            delta: Mapping[str, Any],
+            reason: str | None = None,
+            tokens: Sequence[TokenLogprob] = (),
+        ) -> dict[str, Any]:
+            logprobs = self._logprobs(tokens) if tokens else None
+            choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
             return {**head, "choices": [choice]}
 
         finished: Finished | None = None
@@ -269,7 +146,7 @@ class Answer(Response):
             await put(chunk({"role": "assistant", "content": ""}))
             async for event in _chain(first, events):
                 if isinstance(event, TextDelta):
-                    await put(chunk({"content": event.text}))
+                    await put(chunk({"content": event.text}, None, event.logprobs))
                 else:
                     finished = event
             if finished is None:
@@ -291,8 +168,23 @@ class Answer(Response):
         await put("[DONE]")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        if self.call.top_logprobs is None:
+            return None
+        content = [
+            {**_token(token), "top_logprobs": [_token(other) for other in token.top]}
+            for token in tokens
+        ]
+        return {"content": content, "refusal": None}
+
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def _token(token: TokenLogprob) -> dict[str, Any]:
+    """A token's text may be part of a character: its bytes are exact."""
+    text = token.data.decode("utf-8", "replace")
+    return {"token": text, "logprob": token.logprob, "bytes": list(token.data)}
 
 
 async def _chain(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:

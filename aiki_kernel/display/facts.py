@@ -85,6 +85,8 @@ class Facts:
     memory_count: int
     notes: tuple[str, ...]
     stale: bool
+    searched: str = ""
+    searched_why: str = ""
 
     @property
     def headline(self) -> tuple[str, ...]:
@@ -94,9 +96,9 @@ class Facts:
 
     @property
     def memories_label(self) -> str:
-        if not self.memory_count:
-            return "no memories"
-        return f"{self.memory_count} memor{'y' if self.memory_count == 1 else 'ies'}"
+        count = self.memory_count
+        found = f"{count} memor{'y' if count == 1 else 'ies'}" if count else "no memories"
+        return f"{found} · {self.searched}" if self.searched else found
 
     @classmethod
     def read(cls, summary: Summary) -> Facts:
@@ -106,6 +108,7 @@ class Facts:
         seconds = sum(segment.seconds for segment in segments)
         hits = [hit for hit in _sequence(summary.get("hits")) if isinstance(hit, Mapping)]
         left_out = number(summary.get("hits_left_out")) or 0
+        backend = summary.get("backend")
         return cls(
             state=state,
             label=label,
@@ -119,6 +122,8 @@ class Facts:
             memory_count=len(hits) + int(left_out),
             notes=tuple(n for n in map(clean, _sequence(summary.get("notes"))) if n),
             stale=bool(summary.get("stale")),
+            searched=_searched(backend),
+            searched_why=clean(_mapping(backend).get("reason")),
         )
 
 
@@ -150,6 +155,21 @@ def duration(seconds: float) -> str:
         return f"{seconds + _TIE:.1f} s"
     whole = math.floor(seconds + 0.5)
     return f"{whole // 60} min {whole % 60} s"
+
+
+def milliseconds(ms: float) -> str:
+    """``0.21 ms``, ``3.4 ms``, ``120 ms``: a search is too short for :func:`duration`."""
+    if ms < 9.95:
+        return f"{ms + _TIE:.{2 if ms < 0.995 else 1}f} ms"
+    return f"{math.floor(ms + 0.5)} ms"
+
+
+def _searched(backend: Any) -> str:
+    """Who searched the memory and how long, e.g. ``mojo 0.21 ms``; older answers know neither."""
+    known = _mapping(backend)
+    ms = number(known.get("ms"))
+    name = clean(known.get("name"))
+    return f"{name} {milliseconds(ms)}" if name and ms is not None else name
 
 
 def _state(summary: Summary) -> tuple[str, str]:

@@ -59,6 +59,9 @@ def render_text(summary: Summary) -> str:
     if facts.segments:
         legend = "  ".join(f"{GLYPHS[s.stage]} {s.label} {s.time}" for s in facts.segments)
         lines.append(f"time      {_text_bar(facts.segments)}  {legend}")
+    if facts.searched:
+        why = f"  ({facts.searched_why})" if facts.searched_why else ""
+        lines.append(f"search    {facts.searched}{why}")
     head = "memories"
     for memory in facts.memories:
         tail = " · ".join(memory.about)
@@ -128,7 +131,8 @@ def _legend(segments: tuple[Segment, ...]) -> str:
 
 
 def _memories(facts: Facts) -> str:
-    label = f'<span style="{_DIM}">{_text(facts.memories_label)}</span>'
+    why = f' title="{_text(facts.searched_why)}"' if facts.searched_why else ""
+    label = f'<span style="{_DIM}"{why}>{_text(facts.memories_label)}</span>'
     if not facts.memory_count:
         return f"<div>{label}</div>"
     items = "".join(_memory(memory) for memory in facts.memories)

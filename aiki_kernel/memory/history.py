@@ -3,7 +3,8 @@
 The file is SQLite in WAL mode with full synchronisation: a row that was written stays.
 Its table ``pending`` is the memory's journal: what was acknowledged and may not be on the
 store's own disk pages yet (``settle.py`` empties it). One small fsync acknowledges a turn;
-making the store durable takes some ninety and happens afterwards.
+making the store durable takes some ninety and happens afterwards. Its table ``moved`` names
+the memories that the index file beside the store does not know as they are now.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ CREATE TABLE IF NOT EXISTS pending (
     memory_id TEXT NOT NULL UNIQUE,
     record TEXT
 );
+CREATE TABLE IF NOT EXISTS moved (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    memory_id TEXT NOT NULL UNIQUE
+);
+CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value TEXT);
 """
 
 _COLUMNS = (
@@ -82,6 +88,12 @@ class History:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO marks VALUES (?, ?)",
+                [("id", uuid.uuid4().hex), ("indexed", "0")],
+            )
+            self._db.commit()
+            self.id = str(self._mark("id"))
         except sqlite3.Error as error:
             raise StoreError(
                 f"{path} cannot be opened ({error}): move it away, or restore a snapshot."
@@ -148,6 +160,52 @@ class History:
         """Strike the journal up to line ``seq``: the store has it on disk."""
         with self._lock, self._db:
             self._db.execute("DELETE FROM pending WHERE seq <= ?", (seq,))
+
+    def move(self, ids: Iterable[str]) -> None:
+        """These memories are about to change in the store.
+
+        It survives a killed process at once, and a power cut from the next :meth:`record` on:
+        what is not recorded has not been acknowledged.
+        """
+        with self._lock:
+            try:
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                with self._db:
+                    self._db.executemany(
+                        "INSERT OR REPLACE INTO moved (memory_id) VALUES (?)",
+                        [(name,) for name in ids],
+                    )
+            except sqlite3.Error as error:
+                raise StoreError(
+                    f"{self.path} refused ({error}): check free space and permissions there."
+                ) from error
+            finally:
+                self._db.execute("PRAGMA synchronous=FULL")
+
+    def moves(self) -> int:
+        """The number of the last move there ever was."""
+        with self._lock:
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'moved'")
+            return int((row.fetchone() or (0,))[0])
+
+    def moved_since(self, seq: int) -> list[str] | None:
+        """Memories that moved after move ``seq``; None when that is no longer known."""
+        if not int(self._mark("indexed")) <= seq <= self.moves():
+            return None
+        with self._lock:
+            rows = self._db.execute("SELECT memory_id FROM moved WHERE seq > ?", (seq,))
+            return [row[0] for row in rows.fetchall()]
+
+    def indexed(self, seq: int) -> None:
+        """An index file holds everything up to move ``seq``."""
+        with self._lock, self._db:
+            self._db.execute("UPDATE marks SET value = ? WHERE name = 'indexed'", (str(seq),))
+            self._db.execute("DELETE FROM moved WHERE seq <= ?", (seq,))
+
+    def _mark(self, name: str) -> str:
+        with self._lock:
+            row = self._db.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+        return str(row[0])
 
     def of(self, memory_id: str) -> list[dict[str, Any]]:
         """All rows of one memory, oldest first."""

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aiki_kernel.memory.lexical import Lexicon
-from aiki_kernel.memory.store import SLOTS, TURN, WINDOW, MemoryStore, Scored, Where
+from aiki_kernel.memory.store import SLOTS, TURN, WINDOW, Scored, Where
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from aiki_kernel.memory.backends import DenseSearch, Found
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Candidate:
 
 
 def candidates(
-    store: MemoryStore,
+    search: DenseSearch,
     lexicon: Lexicon,
     query: str,
     vector: NDArray[np.float32],
@@ -41,20 +43,22 @@ def candidates(
     *,
     depth: int,
     weights: Mapping[str, float],
-) -> list[Candidate]:
-    """All candidates for ``query``, best first. ``weights`` by list: dense, bm25, bm25_turn.
+    backend: str = "auto",
+) -> tuple[list[Candidate], Found]:
+    """All candidates for ``query``, best first, and who searched the vectors.
 
-    ``depth`` is how far down each list is read.
+    ``weights`` by list: dense, bm25, bm25_turn. ``depth`` is how far down each list is read.
     """
     words = lexicon.query(query)
-    sparse = {slot: words for slot in SLOTS if slot in store.slots and weights.get(slot)}
-    lists = store.search(vector, sparse, where, depth)
-    found = {name for scored in lists.values() for name, _ in scored}
-    dense = dict(lists["dense"])
-    missing = sorted(found - dense.keys())
+    slots = search.store.slots
+    sparse = {slot: words for slot in SLOTS if slot in slots and weights.get(slot)}
+    found = search.lists(vector, sparse, where, depth, backend)
+    named = {name for scored in found.lists.values() for name, _ in scored}
+    dense = dict(found.lists["dense"])
+    missing = sorted(named - dense.keys())
     if missing:
-        dense.update(store.similarity(vector, missing))
-    return fuse(lists, dense, depth, weights)
+        dense.update(search.similarity(vector, missing, found))
+    return fuse(found.lists, dense, depth, weights), found
 
 
 def fuse(

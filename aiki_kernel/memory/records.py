@@ -127,12 +127,33 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """Who searched the vectors, why that one, and how many milliseconds it took."""
+
+    name: str = ""
+    reason: str = ""
+    ms: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A small dict, as an answer's metadata keep it."""
+        ms = None if self.ms is None else round(self.ms, 3)
+        return {"name": self.name, "reason": self.reason, "ms": ms}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Searched:
+        """The reverse of :meth:`to_json`; a bare name (of an older daemon) is one as well."""
+        if not isinstance(data, Mapping):
+            return cls(str(data or ""))
+        return cls(str(data.get("name", "")), str(data.get("reason", "")), data.get("ms"))
+
+
+@dataclass(frozen=True)
 class Recall:
     """The answer to a recall. ``seconds`` are the store's stages (embed, search, fuse)."""
 
     hits: tuple[Hit, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-    backend: str = ""
+    backend: Searched = field(default_factory=Searched)
     note: str = ""
 
 

@@ -129,25 +129,27 @@ class ServerStore:
 
     def search(
         self,
-        vector: NDArray[np.float32],
+        vector: NDArray[np.float32] | None,
         words_by_slot: Mapping[str, Sparse],
         where: Where,
         limit: int,
     ) -> dict[str, Scored]:
         matching = condition(where)
-        requests = {
-            "dense": models.QueryRequest(
+        requests = {}
+        if vector is not None:
+            requests["dense"] = models.QueryRequest(
                 query=vector.tolist(),
                 limit=limit,
                 filter=matching,
                 params=models.SearchParams(exact=True),
             )
-        }
         for slot, words in words_by_slot.items():
             if words and slot in self.slots:
                 requests[slot] = models.QueryRequest(
                     query=sparse(words), using=slot, limit=limit, filter=matching
                 )
+        if not requests:
+            return {}
         with self._asking():
             answers = self._client.query_batch_points(self.collection, list(requests.values()))
         return {

@@ -9,14 +9,17 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.config import Paths, Settings
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory import recall as fusion
+from aiki_kernel.memory.backends import DenseSearch
 from aiki_kernel.memory.collection import Collection
+from aiki_kernel.memory.embedders import embedder as named_embedder
+from aiki_kernel.memory.embedders import engine_for, engine_of
 from aiki_kernel.memory.history import Change
 from aiki_kernel.memory.payload import digest, from_payload, point_id, to_record
 from aiki_kernel.memory.records import Draft, Hit, ImportReport, Recall, Record, Scope, Turn, now
@@ -53,27 +56,42 @@ class MemoryService:
         :class:`ConfigError` for an embedder that is unknown or not installed.
         """
         self.settings = settings.memory
+        self.compute = settings.compute
+        engine = engine_for(self.compute.backend)
+        embedder = embedder or named_embedder(settings.memory.embedder, engine)
         self.collection = Collection(settings.memory, paths, embedder, store)
+        self.vectors = DenseSearch(self.collection)
 
     # --- recall ---------------------------------------------------------------------------
 
-    def recall(self, query: str, scope: Scope, limit: int, exclude: Sequence[str] = ()) -> Recall:
-        """The ``limit`` best memories; ``exclude`` holds ids of turns that are known already."""
+    def recall(
+        self,
+        query: str,
+        scope: Scope,
+        limit: int,
+        exclude: Sequence[str] = (),
+        backend: str = "",
+    ) -> Recall:
+        """The ``limit`` best memories; ``exclude`` holds ids of turns that are known already.
+
+        ``backend`` searches the vectors; without one it is that of the settings.
+        """
         self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
-            return Recall(backend=self.backend)
+            return Recall()
         began = time.perf_counter()
         vector = self.collection.embedder.embed_query(query)
         embedded = time.perf_counter()
         weights = self.settings.fusion
-        found = fusion.candidates(
-            self.collection.store,
+        found, searched_by = fusion.candidates(
+            self.vectors,
             self.collection.lexicon,
             query,
             vector,
             replace(_where(scope), exclude_turns=tuple(exclude)),
             depth=max(weights.candidates, limit),
             weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
+            backend=backend or self.compute.backend,
         )
         searched = time.perf_counter()
         hits = self._hits(found, limit)
@@ -83,11 +101,24 @@ class MemoryService:
             "search": searched - embedded,
             "load": done - searched,
         }
-        return Recall(tuple(hits), seconds, self.backend)
+        return Recall(tuple(hits), seconds, searched_by.by, searched_by.note)
 
-    def search(self, query: str, scope: Scope, limit: int) -> Recall:
+    def search(self, query: str, scope: Scope, limit: int, backend: str = "") -> Recall:
         """As :meth:`recall`, for somebody who asks the memory itself."""
-        return self.recall(query, scope, limit)
+        return self.recall(query, scope, limit, backend=backend)
+
+    def backends(self, backend: str = "") -> dict[str, Any]:
+        """What searches the vectors when ``backend`` is wanted, and what else could."""
+        return self.vectors.offered(backend or self.compute.backend)
+
+    def compare(self, query: str, scope: Scope) -> dict[str, Any]:
+        """The dense list of ``query`` by every backend there is: times, and whether they agree."""
+        self.collection.refuse_mismatch()
+        began = time.perf_counter()
+        vector = self.collection.embedder.embed_query(query)
+        embed_ms = (time.perf_counter() - began) * 1e3
+        compared = self.vectors.compare(vector, _where(scope), self.settings.fusion.candidates)
+        return {"question": query, "embed_ms": round(embed_ms, 3), **compared}
 
     # --- writing --------------------------------------------------------------------------
 
@@ -196,23 +227,21 @@ class MemoryService:
     def stats(self) -> dict[str, Any]:
         """Counts and what the store is; plain JSON data."""
         store, everything = self.collection.store, Where()
+        engine = engine_of(self.collection.embedder)
         return {
             "memories": store.count(everything),
             "kinds": store.tally("kind", everything),
             "users": store.tally("user_id", everything),
-            "backend": self.backend,
+            "backend": self.collection.store.kind,
+            "search": self.vectors.health(self.compute.backend),
             "embedder": self.collection.embedder.id,
+            "embedder_engine": None if engine is None else asdict(engine),
             "dimension": store.dimension,
             "location": self.settings.url or str(self.collection.paths.memory),
             "collection": self.settings.collection if self.settings.url else "",
             "lists": ["dense", *(slot for slot in SLOTS if slot in store.slots)],
             "mismatch": self.collection.mismatch,
         }
-
-    @property
-    def backend(self) -> str:
-        """``embedded`` or ``server``."""
-        return self.collection.store.kind
 
     # --- all of it at once ----------------------------------------------------------------
 

@@ -118,12 +118,13 @@ class MemoryStore(Protocol):
 
     def search(
         self,
-        vector: NDArray[np.float32],
+        vector: NDArray[np.float32] | None,
         words_by_slot: Mapping[str, Sparse],
         where: Where,
         limit: int,
     ) -> dict[str, Scored]:
-        """One list a method: ``dense`` (exact cosine) and each slot asked for that exists."""
+        """One list a method: ``dense`` (exact cosine) where there is a vector, and each slot
+        asked for that exists."""
         ...
 
     def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:

@@ -20,9 +20,10 @@ from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aiki_kernel.config import Paths
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
-from aiki_kernel.mind import context, router
+from aiki_kernel.mind import context
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
 from aiki_kernel.mind.events import (
     Completed,
@@ -34,6 +35,7 @@ from aiki_kernel.mind.events import (
 )
 from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.ports import MemoryPort, ModelPort
+from aiki_kernel.mind.routing.planner import Planned, Planner
 from aiki_kernel.mind.run import Run, metadata
 from aiki_kernel.models.chat import ChatRequest, Finished, TextDelta, Usage
 from aiki_kernel.models.tokens import estimate
@@ -59,12 +61,18 @@ class Consciousness:
     """Runs messages through the loop. One instance serves many conversations at once."""
 
     def __init__(
-        self, memory: MemoryPort, model: ModelPort, ledger: LedgerPort, settings: Settings
+        self,
+        memory: MemoryPort,
+        model: ModelPort,
+        ledger: LedgerPort,
+        settings: Settings,
+        planner: Planned | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
         self.ledger = ledger
         self.settings = settings
+        self.planner: Planned = planner or Planner(settings, Paths.default().home)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -113,7 +121,7 @@ class Consciousness:
         recall = asyncio.ensure_future(self._recall(run))
         try:
             with run.trace.span("route") as span:
-                run.decision = router.decide(run.message, run.conversation, self.settings.model)
+                run.decision = await self.planner.decide(run.message, run.conversation)
                 span.attributes["gen_ai.request.model"] = run.decision.model
             yield Routed(run.decision, span.seconds)
             run.recall = await recall
@@ -135,14 +143,22 @@ class Consciousness:
         with run.trace.span("recall") as span:
             scope = Scope(self.settings.memory.user_id)
             found = await self.memory.recall(
-                run.message.text, scope=scope, limit=limit, exclude=exclude
+                run.message.text,
+                scope=scope,
+                limit=limit,
+                exclude=exclude,
+                backend=self._backend(run),
             )
             span.attributes.update(
-                {"aiki.recall.hits": len(found.hits), "aiki.recall.backend": found.backend}
+                {"aiki.recall.hits": len(found.hits), "aiki.recall.backend": found.backend.name}
             )
             for name, seconds in found.seconds.items():
                 span.attributes[f"aiki.recall.{name}_s"] = round(seconds, 6)
         return found
+
+    def _backend(self, run: Run) -> str:
+        """What this session computes with."""
+        return run.conversation.backend or self.settings.compute.backend
 
     async def _generate(self, run: Run) -> AsyncGenerator[Event, None]:
         request = self._request(run)
@@ -205,6 +221,7 @@ class Consciousness:
             seed=settings.seed,
             stop=settings.stop,
             session_id=run.conversation.session_id,
+            backend=self._backend(run),
         )
         return replace(request, **run.message.parameters) if run.message.parameters else request
 

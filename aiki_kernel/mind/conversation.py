@@ -55,6 +55,8 @@ class Conversation:
         self.notebook = notebook
         self.created_at = now()
         self.model: str | None = None
+        self.backend: str | None = None  # what it computes with, when it chose for itself
+        self.route: str = ""  # a tier or "auto", when the session is pinned to one
         self._exchanges: list[Exchange] = []
         self._lock = threading.Lock()
 

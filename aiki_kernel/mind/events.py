@@ -7,10 +7,10 @@ renderers of these; there is no other way to run the loop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from aiki_kernel.memory.records import Hit
+from aiki_kernel.memory.records import Hit, Searched
 from aiki_kernel.models.chat import Usage
 from aiki_kernel.trace import Trace
 
@@ -21,17 +21,48 @@ class Recalled:
 
     hits: tuple[Hit, ...]
     seconds: float
-    backend: str = ""
+    backend: Searched = field(default_factory=Searched)
     note: str = ""
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One model that could answer. ``quality`` is the chance of a right answer, ``cost_usd``
+    what this message would cost with it, of which ``cache_loss_usd`` is what the prompt cache
+    of the conversation so far would have saved; None is unknown. ``note`` says why it is out.
+    """
+
+    model: str
+    tier: str
+    quality: float | None = None
+    cost_usd: float | None = None
+    cache_loss_usd: float | None = None
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Decision:
-    """Which model answers, and why."""
+    """Which model answers, and why.
+
+    ``complexity`` is 0..1, None where nothing was judged. ``then`` is the model that a
+    cascade escalates to; ``reasons`` are lines for people.
+    """
 
     model: str
     reason: str
     router: str = "fixed"
+    complexity: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    reasons: tuple[str, ...] = ()
+    then: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

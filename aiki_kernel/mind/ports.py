@@ -13,11 +13,18 @@ class MemoryPort(Protocol):
     """Recall and remember, nothing more."""
 
     async def recall(
-        self, query: str, *, scope: Scope, limit: int, exclude: Sequence[str] = ()
+        self,
+        query: str,
+        *,
+        scope: Scope,
+        limit: int,
+        exclude: Sequence[str] = (),
+        backend: str = "",
     ) -> Recall:
         """The ``limit`` best memories for ``query`` within ``scope``.
 
-        ``exclude`` holds ids of turns that the context already has.
+        ``exclude`` holds ids of turns that the context already has; ``backend`` searches
+        the vectors, by default the one that the memory's own settings name.
         """
         ...
 

@@ -64,7 +64,7 @@ def metadata(run: Run, cost: float | None) -> dict[str, Any]:
         "model": finished.model,
         "provider": finished.provider,
         "persona": "default",
-        "backend": run.recall.backend,
+        "backend": run.recall.backend.to_json(),
         "engine": finished.detail.get("engine"),
         "finish_reason": finished.reason,
         "usage": finished.usage.to_json(),

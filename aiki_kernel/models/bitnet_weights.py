@@ -17,7 +17,7 @@ from aiki_kernel.models.decoder import Ids
 from aiki_kernel.models.engine import Floats
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.memory import refuse_if_too_large
-from aiki_kernel.models.quants import Bytes, Quant, dequantize, split, tensor_scale
+from aiki_kernel.models.quants import KNOWN, Bytes, Quant, dequantize, split, tensor_scale
 from aiki_kernel.models.shape import Shape, frequencies
 
 _PIECE = 1 << 18  # weights decoded at once, 1 MiB as float32
@@ -42,6 +42,8 @@ class PackedMatrix:
                 f"{file.path.name}: {name!r} is {tensor.shape} and must be {(rows, columns)}: "
                 "fetch it again."
             )
+        if tensor.quant.name not in KNOWN:
+            dequantize(file.raw(name), tensor.quant)  # refuses it, by name
         raw = file.raw(name)
         scale = tensor_scale(raw, tensor.quant) * _beside(file, name)
         return cls(split(raw, tensor.quant)[0], tensor.quant, rows, columns, np.float32(scale))

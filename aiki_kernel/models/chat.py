@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 Role = Literal["system", "user", "assistant"]
+
+MAX_TOP_LOGPROBS = 20
+"""As many alternatives a token can be asked for, as in OpenAI's interface."""
+
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+"""The JSON schema behind ``response_format`` ``json_object``."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,11 @@ class ChatMessage:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One generation. ``model`` is a name of the catalogue: ``local`` or ``endpoint/model``."""
+    """One generation. ``model`` is a name of the catalogue: ``local`` or ``endpoint/model``.
+
+    ``backend`` is what this session computes with (``compute.backend``); it concerns models
+    of this machine alone.
+    """
 
     model: str
     messages: tuple[ChatMessage, ...]
@@ -34,6 +44,7 @@ class ChatRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     session_id: str = ""
+    backend: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,10 +70,23 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """One token of an answer: its bytes, its log-probability (natural log), and the likeliest."""
+
+    data: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class TextDelta:
-    """A piece of the answer."""
+    """A piece of the answer; with the tokens it took, where their probabilities were asked for.
+
+    ``text`` may be empty then: half a character, or what may become a stop.
+    """
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

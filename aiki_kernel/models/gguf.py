@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
-from aiki_kernel.models.quants import QUANTS, Quant
+from aiki_kernel.models.quants import FOREIGN, QUANTS, Quant
 
 T = TypeVar("T")
 MAGIC = b"GGUF"
@@ -230,7 +230,7 @@ class GGUF:
                     raise _FaultError(f"{rank} dimensions")
                 shape, position = self._fixed(f"<{rank}Q", position)
                 (kind, offset), position = self._fixed("<IQ", position)
-                quant = QUANTS.get(kind)
+                quant = QUANTS.get(kind) or FOREIGN.get(kind)
                 if quant is None:
                     raise _FaultError(f"tensor type {kind}, which is not known here")
                 found.append((name, shape[::-1], quant, offset, _stored(shape, quant)))

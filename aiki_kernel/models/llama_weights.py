@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
-from aiki_kernel.models.arena_file import ArenaFile
 from aiki_kernel.models.engine import Floats
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.memory import refuse_if_too_large
-from aiki_kernel.models.quants import dequantize
+from aiki_kernel.models.quants import KNOWN, dequantize
 from aiki_kernel.models.shape import Shape, frequencies
 
 _LINE = 16  # floats of a cache line; every matrix begins on one
@@ -53,7 +53,15 @@ class LlamaWeights:
     mapped: bool  # from a stored file, nothing was dequantised
 
     @classmethod
-    def read(cls, file: GGUF, stored: ArenaFile | None = None) -> LlamaWeights:
+    def check(cls, file: GGUF) -> None:
+        """Raise what :meth:`read` would, without reading a weight."""
+        cls.read(file, _Untouched())
+        for tensor in file.tensors.values():
+            if tensor.quant.name not in KNOWN:
+                tensor.quant.decode(np.zeros((1, tensor.quant.nbytes), np.uint8))
+
+    @classmethod
+    def read(cls, file: GGUF, stored: Stored | None = None) -> LlamaWeights:
         """Dequantise ``file``, or map what is ``stored`` of it: 4 bytes a weight.
 
         Raises :class:`ModelError` when a tensor is missing, has another shape or is not known,
@@ -110,13 +118,26 @@ class LlamaWeights:
         )
 
 
+class Stored(Protocol):
+    """Where weights may lie ready (:class:`~aiki_kernel.models.arena_file.ArenaFile`)."""
+
+    def map(self, floats: int) -> Floats | None: ...
+
+
+class _Untouched:
+    """Room that nobody reads or fills: addresses, and no memory behind them."""
+
+    def map(self, floats: int) -> Floats | None:
+        return np.empty(floats, np.float32)
+
+
 class _Arena:
     """Takes tensors out of a file into one allocation, and notices those nobody asked for.
 
     With a stored arena of the same file the tensors are there already.
     """
 
-    def __init__(self, file: GGUF, stored: ArenaFile | None) -> None:
+    def __init__(self, file: GGUF, stored: Stored | None) -> None:
         self._file = file
         self._unused = set(file.tensors)
         sizes = [math.prod(tensor.shape) for tensor in file.tensors.values()]

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models.bitnet import chat_template
-from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta, Usage
+from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta, TokenLogprob, Usage
 from aiki_kernel.models.engine import CancelledError, LanguageModel
 from aiki_kernel.models.engines import choose
 from aiki_kernel.models.fingerprint import fingerprint
 from aiki_kernel.models.gguf import GGUF
-from aiki_kernel.models.sampling import Sampler, StopText
+from aiki_kernel.models.grammar import Vocabulary
+from aiki_kernel.models.sampling import Picked, Sampler, StopText
 from aiki_kernel.models.sessions import Session, Sessions
 from aiki_kernel.models.shape import BITNET, Shape
 from aiki_kernel.models.template import ChatTemplate
@@ -56,6 +58,7 @@ class LocalModel:
         self.load_s = load_s
         self.note = note  # why this is not the engine that was preferred
         self.sessions = Sessions()
+        self.words = Vocabulary(tokenizer)
 
     @classmethod
     def load(cls, path: Path, *, cache: Path, engine: str = "auto", threads: int = 0) -> LocalModel:
@@ -127,6 +130,9 @@ class LocalModel:
         cancelled: threading.Event | None = None,
         session_id: str = "",
         repetition_penalty: float = 1.0,
+        min_p: float = 0.0,
+        top_logprobs: int | None = None,
+        schema: Mapping[str, Any] | None = None,
     ) -> Iterator[TextDelta | Finished]:
         """Answer: pieces of text, then one :class:`Finished` (``stop``, ``length``, ``cancelled``).
 
@@ -134,14 +140,9 @@ class LocalModel:
         layer while reading the prompt and within a token while answering. Faults of the request
         are raised here, before the first piece, as :class:`ModelError`. ``session_id`` names the
         conversation whose keys and values are kept for its next turn.
+        With ``schema`` the answer is a record of that JSON schema, unless its end is cut
+        (``length``).
         """
-        sampler = Sampler(
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            seed=seed,
-            repetition_penalty=repetition_penalty,
-        )
         if max_tokens < 1:
             raise ModelError(f"max_tokens is {max_tokens}: it must be at least 1.")
         ids = self.prompt_ids(messages)
@@ -151,11 +152,22 @@ class LocalModel:
                 f"{self.context_length}: shorten it, start a new session, or lower "
                 "generation.context_tokens."
             )
+        budget = min(max_tokens, self.context_length - len(ids))
+        sampler = Sampler(
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+            repetition_penalty=repetition_penalty,
+            min_p=min_p,
+            top_logprobs=top_logprobs,
+            restriction=None if schema is None else self.words.constraint(schema, budget),
+        )
         return self._answer(
             ids,
             sampler,
             StopText(stop),
-            min(max_tokens, self.context_length - len(ids)),
+            budget,
             cancelled or threading.Event(),
             session_id,
         )
@@ -177,8 +189,8 @@ class LocalModel:
         try:
             for token in run.tokens(ids[reused:], begun):
                 text = stops.feed(stream.feed(token))
-                if text:
-                    yield TextDelta(text)
+                if text or sampler.picked is not None:
+                    yield TextDelta(text, self._logprobs_of(sampler.picked))
                 if stops.found:
                     run.reason = "stop"
                     break
@@ -201,6 +213,13 @@ class LocalModel:
                 **({"notes": [self.note]} if self.note else {}),
             },
         )
+
+    def _logprobs_of(self, picked: Picked | None) -> tuple[TokenLogprob, ...]:
+        if picked is None:
+            return ()
+        data = self.tokenizer.shown_bytes
+        top = tuple(TokenLogprob(data(number), logprob) for number, logprob in picked.top)
+        return (TokenLogprob(data(picked.token), picked.logprob, top),)
 
 
 class _Run:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from aiki_kernel.errors import ModelError
+
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
@@ -271,3 +273,40 @@ QUANTS: dict[int, Quant] = {
     36: Quant("I2_S", 128, 32, _i2_s, tail=32),
 }
 """ggml type number -> how to read it."""
+
+
+def _foreign(name: str, block: int, nbytes: int) -> Quant:
+    def refuse(blocks: Bytes) -> Floats:
+        raise ModelError(
+            f"Tensors of type {name} cannot be run here ({', '.join(sorted(KNOWN))} can): choose "
+            "another file of this model, or serve it with llama.cpp (`aiki model serve`)."
+        )
+
+    return Quant(name, block, nbytes, refuse)
+
+
+KNOWN = frozenset(quant.name for quant in QUANTS.values())
+"""Names of the types that can be read."""
+
+FOREIGN: dict[int, Quant] = {
+    9: _foreign("Q8_1", 32, 40),
+    10: _foreign("Q2_K", 256, 84),
+    11: _foreign("Q3_K", 256, 110),
+    15: _foreign("Q8_K", 256, 292),
+    16: _foreign("IQ2_XXS", 256, 66),
+    17: _foreign("IQ2_XS", 256, 74),
+    18: _foreign("IQ3_XXS", 256, 98),
+    19: _foreign("IQ1_S", 256, 50),
+    20: _foreign("IQ4_NL", 32, 18),
+    21: _foreign("IQ3_S", 256, 110),
+    22: _foreign("IQ2_S", 256, 82),
+    23: _foreign("IQ4_XS", 256, 136),
+    24: _foreign("I8", 1, 1),
+    25: _foreign("I16", 1, 2),
+    26: _foreign("I32", 1, 4),
+    27: _foreign("I64", 1, 8),
+    28: _foreign("F64", 1, 8),
+    29: _foreign("IQ1_M", 256, 56),
+    39: _foreign("MXFP4", 32, 17),
+}
+"""Types whose size is known, so that a file with them can be described; reading them is refused."""

@@ -65,6 +65,7 @@ class Quirks:
                 "session_id": request.session_id,
                 "top_k": request.top_k,
                 "repetition_penalty": request.repetition_penalty,
+                "backend": request.backend,
             }
         return body
 

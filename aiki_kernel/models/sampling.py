@@ -1,10 +1,11 @@
 """From scores to one token, and where an answer ends.
 
-The order is that of the OpenAI and Hugging Face interfaces: repetition penalty, temperature, then
-top-k, then top-p over what is left. The penalty (CTRL, arXiv 1909.05858) looks at the answer's own
-last tokens and never at the prompt, so that a small model may quote but does not run in circles.
-Randomness is one PCG64 stream per answer, so that a seed gives the same answer again from the same
-engine.
+The order is that of the OpenAI and Hugging Face interfaces: a grammar's mask, repetition penalty,
+temperature, then top-k, then top-p and min-p over what is left. The penalty (CTRL, arXiv
+1909.05858) looks at the answer's own last tokens and never at the prompt, so that a small model may
+quote but does not run in circles. Randomness is one PCG64 stream per answer, so that a seed gives
+the same answer again from the same engine. Log-probabilities that are asked for are the model's
+own, before all of that.
 """
 
 from __future__ import annotations
@@ -12,19 +13,41 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
+from aiki_kernel.models.chat import MAX_TOP_LOGPROBS
 
 _FIRST_LOOK = 512  # candidates sorted first; a nucleus is rarely larger
 _PENALISED = 256  # tokens of the answer that the repetition penalty looks back on
 
 
+@dataclass(frozen=True)
+class Picked:
+    """A token with its log-probability (natural log), and the likeliest ones, best first."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+class Restriction(Protocol):
+    """Tells which tokens may come next (:class:`~aiki_kernel.models.grammar.Constraint`)."""
+
+    def restrict(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+
+    def accept(self, token: int) -> None: ...
+
+
 class Sampler:
-    """Picks tokens. ``temperature`` 0 is greedy; ``top_k`` 0 is no limit; ``repetition_penalty``
-    1 is none: scores of tokens picked lately are divided by it (multiplied when negative)."""
+    """Picks tokens. ``temperature`` 0 is greedy; ``top_k`` 0 is no limit; ``min_p`` leaves out what
+    is less likely than that part of the likeliest; ``repetition_penalty`` 1 is none: scores of
+    tokens picked lately are divided by it (multiplied when negative). With ``top_logprobs`` (0 to
+    20) :attr:`picked` says how likely the last token was; None keeps it None."""
 
     def __init__(
         self,
@@ -34,6 +57,9 @@ class Sampler:
         top_k: int = 0,
         seed: int | None = None,
         repetition_penalty: float = 1.0,
+        min_p: float = 0.0,
+        top_logprobs: int | None = None,
+        restriction: Restriction | None = None,
     ) -> None:
         """Raises :class:`ModelError` for a number out of range."""
         if not (math.isfinite(temperature) and temperature >= 0):
@@ -44,6 +70,14 @@ class Sampler:
             raise ModelError(f"top_k is {top_k}: it must be 0 (no limit) or more.")
         if not (math.isfinite(repetition_penalty) and repetition_penalty >= 1):
             raise ModelError(f"repetition_penalty is {repetition_penalty}: it must be 1 or more.")
+        if not 0 <= min_p <= 1:
+            raise ModelError(f"min_p is {min_p}: it must be from 0 to 1.")
+        if top_logprobs is not None and not 0 <= top_logprobs <= MAX_TOP_LOGPROBS:
+            raise ModelError(
+                f"top_logprobs is {top_logprobs}: it must be from 0 to {MAX_TOP_LOGPROBS}."
+            )
+        self.picked: Picked | None = None
+        self._min_p, self._top_logprobs, self._restriction = min_p, top_logprobs, restriction
         self._penalty = repetition_penalty
         self._recent: deque[int] = deque(maxlen=_PENALISED)
         self._temperature, self._top_p, self._top_k = temperature, top_p, top_k
@@ -53,6 +87,9 @@ class Sampler:
 
     def pick(self, scores: npt.NDArray[np.float32]) -> int:
         """One token from ``scores`` (vocabulary,). Raises :class:`ModelError` on NaN."""
+        stated = scores
+        if self._restriction is not None:
+            scores = self._restriction.restrict(scores)
         if self._penalty > 1 and self._recent:
             scores = scores.copy()
             recent = np.fromiter(set(self._recent), np.int64)
@@ -60,6 +97,10 @@ class Sampler:
             scores[recent] = np.where(old > 0, old / self._penalty, old * self._penalty)
         token = self._pick(scores)
         self._recent.append(token)
+        if self._restriction is not None:
+            self._restriction.accept(token)
+        if self._top_logprobs is not None:
+            self.picked = _picked(stated, token, self._top_logprobs)
         return token
 
     def _pick(self, scores: npt.NDArray[np.float32]) -> int:
@@ -72,6 +113,7 @@ class Sampler:
             return best
         weights = np.exp((scores.astype(np.float64) - top) / self._temperature)
         order = self._nucleus(weights)
+        order = order[weights[order] >= self._min_p]  # the likeliest weighs 1
         cumulated = np.cumsum(weights[order])
         point = self._random.random() * cumulated[-1]
         place = int(np.searchsorted(cumulated, point, side="right"))
@@ -98,6 +140,15 @@ class Sampler:
             if self._top_p < 1 and cumulated[-1] >= needed:
                 return order[: int(np.searchsorted(cumulated, needed)) + 1]
         return order
+
+
+def _picked(scores: npt.NDArray[np.float32], token: int, count: int) -> Picked:
+    shifted = scores.astype(np.float64) - float(scores.max())
+    logs = shifted - np.log(np.exp(shifted).sum())
+    count = min(count, len(logs) - 1)
+    best = np.argpartition(logs, len(logs) - count - 1)[len(logs) - count :]
+    order = sorted(map(int, best), key=lambda number: (-logs[number], number))
+    return Picked(token, float(logs[token]), tuple((n, float(logs[n])) for n in order))
 
 
 class StopText:

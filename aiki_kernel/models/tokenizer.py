@@ -92,6 +92,10 @@ class Tokenizer:
         """What a token stands for in UTF-8; nothing for a control token."""
         return self._bytes[number]
 
+    def shown_bytes(self, number: int) -> bytes:
+        """What a token is called where tokens are listed: a control token by its name."""
+        return self._bytes[number] or self.tokens[number].encode()
+
     # -- construction ----------------------------------------------------------------------
 
     def _read_kinds(self, file: GGUF) -> list[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -89,6 +91,85 @@ def test_without_mojo_the_wheel_is_pure_and_says_so(tmp_path: Path) -> None:
         assert not [name for name in archive.namelist() if name.endswith(".so")]
     answer = searched(wheel, tmp_path / "env")
     assert answer.startswith("numpy | installed without compiled kernels"), answer
+
+
+@functools.cache
+def interpreter(version: str) -> Path | None:
+    """A CPython of that version on this machine: on the PATH, of pyenv or of uv."""
+    places = [Path(found) for found in [shutil.which(f"python{version}")] if found]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    places += sorted(pyenv.glob(f"versions/{version}*/bin/python{version}"))
+    places += sorted((Path.home() / ".local/share/uv/python").glob(f"*-{version}*/bin/python3"))
+    for place in places:
+        told = subprocess.run(
+            [place, "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if told.stdout.strip() == version:
+            return place
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MOJO_HERE is None, reason="no Mojo compiler here")
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_one_wheel_serves_every_python(version: str, tmp_path: Path) -> None:
+    """The wheel built by this Python, installed by pip under another, with NumPy from PyPI."""
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no CPython {version} on this machine")
+    wheel, _ = build(tmp_path / "dist")
+    folder = tmp_path / "env"
+    subprocess.run([python, "-m", "venv", folder], check=True, capture_output=True)
+    inside = folder / "bin" / "python"
+    pip = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", wheel], check=True, capture_output=True)
+    fetched = subprocess.run([*pip, "numpy>=2"], check=False, capture_output=True, text=True)
+    if fetched.returncode:
+        pytest.skip(f"no NumPy for {version} to be had: {fetched.stderr[-200:]}")
+    done = subprocess.run(
+        [inside, "-I", "-c", SEARCH],
+        env={"PATH": str(folder / "nothing"), "HOME": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mojo" if "avx2" in cpu_flags() else "numpy"), done.stdout
+
+
+@pytest.mark.slow
+def test_the_source_distribution_builds_the_same_wheel(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (packed,) = tmp_path.glob("*.tar.gz")
+    assert packed.stat().st_size < 5_000_000
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    assert not list(source.rglob("*.so"))
+    assert (source / "mojo" / "search" / "native_search.mojo").exists()
+    theirs, told = build(tmp_path / "theirs", source)
+    ours, _ = build(tmp_path / "ours")
+    assert theirs.name == ours.name
+    assert "Compiling" not in told  # the sources are the same, so the cache has them
+    with zipfile.ZipFile(theirs) as one, zipfile.ZipFile(ours) as other:
+        assert sorted(one.namelist()) == sorted(other.namelist())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MOJO_HERE is None, reason="no Mojo compiler here")
+def test_without_a_c_compiler_the_wheel_is_pure_and_says_so(tmp_path: Path) -> None:
+    wheel, told = build(tmp_path / "dist", PATH=str(Path(sys.executable).parent))
+    assert "No Mojo kernels in this build: no C compiler for linking" in told
+    assert wheel.name.endswith("-py3-none-any.whl")
 
 
 @pytest.mark.skipif(MOJO_HERE is None, reason="no Mojo compiler here")

@@ -29,7 +29,8 @@ async def test_remember_and_recall(connection: Connection) -> None:
     recall = await connection.memory.recall("dog called", scope=KARI, limit=5)
     assert {hit.id for hit in recall.hits} == set(stored.ids)
     assert recall.seconds["embed"] >= 0
-    assert recall.backend == "embedded"
+    assert recall.backend.name in ("numpy", "qdrant")  # a few rows; or the index is being built
+    assert recall.backend.reason
     assert recall.hits[0].record.provenance["notebook"] == "n.ipynb"
     assert not (await connection.memory.recall("dog", scope=OLA, limit=5)).hits
     known = await connection.memory.recall("dog", scope=KARI, limit=5, exclude=[turn.id])

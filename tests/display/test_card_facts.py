@@ -145,9 +145,12 @@ def test_a_card_weighs_less_than_six_kilobytes(answer: Answer, hits: list[str], 
 
 def test_the_heaviest_names_fit_with_at_least_one_memory(answer: Answer) -> None:
     heavy = "\U0001f9e0" * 900
-    keys = ("turn_id", "session_id", "model", "provider", "persona", "backend")
+    keys = ("turn_id", "session_id", "model", "provider", "persona")
     hit = {**answer()["hits"][0], "text": heavy, "provenance": {"notebook": heavy}}
-    whole = answer(hits=[hit] * 100, notes=[heavy] * 50, **dict.fromkeys(keys, heavy))
+    backend = {"name": heavy, "reason": heavy, "ms": 1e15}
+    whole = answer(
+        hits=[hit] * 100, notes=[heavy] * 50, backend=backend, **dict.fromkeys(keys, heavy)
+    )
     small = compact(whole)
     assert weigh(small) < LIMIT
     assert len(small["hits"]) >= 1
@@ -168,6 +171,9 @@ FACTS = [
     ({"usage": {"input_tokens": 7, "output_tokens": 9, "estimated": True}}, ["~7 → ~9 tokens"]),
     ({"usage": {"input_tokens": 9, "output_tokens": 1, "cached_tokens": 8}}, ["(8 cached)"]),
     ({"usage": {"output_tokens": 3}}, ["? → 3 tokens"]),
+    ({}, ["mojo 0.21 ms"]),
+    ({"backend": {"name": "numpy", "reason": "", "ms": 3.44}}, ["numpy 3.4 ms"]),
+    ({"backend": {"name": "qdrant", "reason": "x", "ms": 12.5}}, ["qdrant 13 ms"]),
     ({"model": "gpt-5-mini", "provider": "openai"}, ["openai/gpt-5-mini"]),
     ({"cost": {"usd": None, "estimated": True}}, ["price unknown"]),
     ({"cost": {"usd": 0.0123, "estimated": False}}, ["$0.012"]),
@@ -219,10 +225,10 @@ def test_a_memory_that_was_found_but_not_used_says_so(answer: Answer) -> None:
 
 def test_the_text_bar_is_proportional_and_lines_are_aligned(answer: Answer) -> None:
     lines = render_text(answer()).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     bar = lines[1].split()[1]
     assert bar.count("█") > bar.count("▒") > bar.count("░") >= 1
-    assert lines[2].index("My sister") == lines[3].index("Honey")
+    assert lines[3].index("My sister") == lines[4].index("Honey")
 
 
 def test_a_terminal_gets_no_control_characters(answer: Answer) -> None:

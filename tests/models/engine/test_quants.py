@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from gguf.quants import dequantize as peer
 
-from aiki_kernel.models.quants import QUANTS, dequantize
+from aiki_kernel.errors import ModelError
+from aiki_kernel.models.quants import FOREIGN, QUANTS, dequantize
 
 I2_S = 36  # the package does not know it
 
@@ -61,3 +62,12 @@ def test_i2_s_is_read_by_its_definition() -> None:
     assert (quant.name, quant.stored(blocks * 128)) == ("I2_S", len(raw))
     found = dequantize(np.frombuffer(bytes(raw), np.uint8), quant)
     np.testing.assert_array_equal(found, ((codes - 1) * scale).reshape(-1).astype(np.float32))
+
+
+@pytest.mark.parametrize("number", sorted(FOREIGN), ids=lambda number: FOREIGN[number].name)
+def test_what_cannot_be_read_is_sized_and_refused_by_name(number: int) -> None:
+    quant = FOREIGN[number]
+    kind = gguf.GGMLQuantizationType(number)
+    assert (kind.name, *gguf.GGML_QUANT_SIZES[kind]) == (quant.name, quant.block, quant.nbytes)
+    with pytest.raises(ModelError, match=quant.name):
+        dequantize(np.zeros(quant.nbytes, np.uint8), quant)

@@ -1,0 +1,175 @@
+"""From a message and its conversation to a decision: pins first, then the chosen router.
+
+Cards and prices are read off the event loop, and the learned router's file too. The
+embedding is asked for only where the learned router reads one, beside recall, and not
+waited for longer than :data:`EMBED_S`: without it measures and words decide, and the
+decision says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from aiki_kernel.errors import AikiError, ModelError
+from aiki_kernel.mind import router
+from aiki_kernel.mind.conversation import Conversation, Message
+from aiki_kernel.mind.events import Candidate, Decision
+from aiki_kernel.mind.router import Cascade, Fixed, Judged, Question, Router
+from aiki_kernel.mind.routing import judges
+from aiki_kernel.mind.routing.candidates import candidates, demand
+from aiki_kernel.models.catalogue import AUTO, LOCAL
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aiki_kernel.config import Settings
+
+EMBED_S = 1.0
+
+Embed = Callable[[str], Awaitable["NDArray[np.float32]"]]
+"""The embedding of a message by the memory's own embedder."""
+
+
+class Planned(Protocol):
+    """What the loop asks for a decision."""
+
+    async def decide(self, message: Message, conversation: Conversation) -> Decision: ...
+
+
+class Planner:
+    """Decides for many conversations at once. ``home`` is ``AIKI_HOME``."""
+
+    def __init__(self, settings: Settings, home: Path, embed: Embed | None = None) -> None:
+        self.settings = settings
+        self.home = home
+        self._embed = embed
+        self._read: tuple[tuple[int, int], judges.LearnedJudge] | None = None
+
+    async def decide(self, message: Message, conversation: Conversation) -> Decision:
+        """The decision for ``message``. Raises :class:`ModelError` when a pin cannot be kept."""
+        chosen = chosen_model(message, conversation)
+        if chosen is not None:
+            return chosen
+        name = self.router_name(conversation)
+        if name == "fixed" and not conversation.route:
+            return Fixed(default(self.settings)).decide(Question(message.text, ()))
+        return await self.weigh(message, conversation, name)
+
+    async def weigh(
+        self, message: Message, conversation: Conversation, name: str | None = None
+    ) -> Decision:
+        """Let the router called ``name`` decide, whatever is pinned by name."""
+        found = await asyncio.to_thread(self.priced, message, conversation)
+        tier = conversation.route
+        if name is None:
+            name = self.router_name(conversation)
+        elif tier and tier != AUTO:
+            decision = router.pinned(tier, found)
+            if decision is None:
+                raise ModelError(
+                    f"This session is pinned to {tier}, and no {tier} model can be used: set a "
+                    f"key, name one under [routing] {tier}, or `%aiki_route auto`."
+                )
+            return decision
+        made, judge = await asyncio.to_thread(self.router, name)
+        vector, note = await self._vector(message.text, judge)
+        decision = made.decide(Question(message.text, found, vector))
+        return replace(decision, reasons=(*decision.reasons, note)) if note else decision
+
+    def priced(self, message: Message, conversation: Conversation) -> tuple[Candidate, ...]:
+        """The best model of each tier with what it would cost. Blocks: call from a thread."""
+        from aiki_kernel.models.cards import by_tier
+
+        generation = self.settings.generation
+        wanted = demand(
+            message.text,
+            conversation.before(message),
+            system=generation.system,
+            context=generation.context_tokens,
+            recall=self.settings.memory.recall_tokens if self.settings.memory.recall_k else 0,
+            longest=generation.max_tokens,
+        )
+        tiers = {str(tier): cards[0] for tier, cards in by_tier(self.settings).items() if cards}
+        return candidates(tiers, wanted)
+
+    def router_name(self, conversation: Conversation) -> str:
+        """Which router decides where nothing is pinned by name."""
+        name: str = self.settings.routing.router
+        handed_over = AUTO in (conversation.model, conversation.route, self.settings.model)
+        if name == "fixed" and handed_over:
+            return "learned" if self._file().exists() else "rules"
+        return name
+
+    def router(self, name: str) -> tuple[Router, judges.LearnedJudge | None]:
+        """The router called ``name``. A learned one that cannot be read is said, and length
+        judges in its place."""
+        fallback = default(self.settings)
+        value = self.settings.routing.answer_value_usd
+        if name == "fixed":
+            return Fixed(fallback), None
+        if name == "length":
+            return Judged(judges.Length(), value, fallback), None
+        if name == "rules":
+            return Judged(judges.Rules(), value, fallback), None
+        notes: tuple[str, ...] = ()
+        learned: judges.LearnedJudge | None = None
+        if name == "learned" or self._file().exists():
+            try:
+                learned = self._learned()
+            except AikiError as error:
+                notes = (f"{error} Until then length decides.",)
+        judge: judges.Judge = learned or judges.Length()
+        if name == "cascade":
+            return Cascade(judge, fallback, notes), learned
+        return Judged(judge, value, fallback, notes), learned
+
+    def _file(self) -> Path:
+        return self.home / "router" / "learned.npz"
+
+    def _learned(self) -> judges.LearnedJudge:
+        """Read the file, or keep what was read while the file is the same."""
+        from aiki_kernel.mind.routing.learned import load
+
+        path = self._file()
+        stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (0, 0)
+        if self._read is None or self._read[0] != stamp:
+            self._read = (stamp, judges.LearnedJudge(load(path)))
+        return self._read[1]
+
+    async def _vector(
+        self, text: str, judge: judges.LearnedJudge | None
+    ) -> tuple[NDArray[np.float32] | None, str]:
+        if judge is None or not judge.learned.about.embedder or self._embed is None:
+            return None, ""
+        if judge.learned.about.embedder != self.settings.memory.embedder:
+            return None, (
+                f"trained with {judge.learned.about.embedder}, the memory now embeds with "
+                f"{self.settings.memory.embedder}: run `aiki route train`"
+            )
+        begun = time.perf_counter()
+        try:
+            async with asyncio.timeout(EMBED_S):
+                return await self._embed(text), ""
+        except (AikiError, TimeoutError, OSError) as error:
+            seconds = time.perf_counter() - begun
+            return None, f"no embedding after {seconds:.1f} s ({type(error).__name__})"
+
+
+def chosen_model(message: Message, conversation: Conversation) -> Decision | None:
+    """The decision where a model was chosen by name: for the message, or for the session."""
+    if message.model and message.model != AUTO:
+        return Decision(message.model, "chosen for this message")
+    if conversation.model and conversation.model != AUTO:
+        return Decision(conversation.model, "chosen for this session")
+    return None
+
+
+def default(settings: Settings) -> str:
+    """The model of the settings; where that is the router itself, this machine's."""
+    return LOCAL if settings.model == AUTO else settings.model
