@@ -137,8 +137,8 @@ class _Layout:
             repack(blocks, tensor.quant, rows, columns, room)
         for name, place in self._vectors:
             tensor = self._file.tensor(name)
-            room = arena[place : place + 4 * self._shape.width].view(np.float32)
-            dequantize(self._file.raw(name), tensor.quant, room)
+            floats = arena[place : place + 4 * self._shape.width].view(np.float32)
+            dequantize(self._file.raw(name), tensor.quant, floats)
 
     def _matrix(self, name: str, rows: int, columns: int) -> None:
         self._expect(name, (rows, columns))

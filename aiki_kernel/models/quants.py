@@ -194,8 +194,8 @@ def q6_k_codes(blocks: Bytes) -> Bytes:
     low = np.concatenate([low & 15, low >> 4], axis=2).reshape(count, 2, 4, 32)
     shifts = np.array([0, 2, 4, 6], np.uint8)[None, None, :, None]
     high = (blocks[:, 128:192].reshape(count, 2, 1, 32) >> shifts) & 3
-    codes: Bytes = (low | (high << 4)).reshape(count, 16, 16)
-    return codes
+    codes: Bytes = low | np.left_shift(high, 4, dtype=np.uint8)
+    return codes.reshape(count, 16, 16)
 
 
 def q6_k_scales(blocks: Bytes) -> Floats:
