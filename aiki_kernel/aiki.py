@@ -90,13 +90,17 @@ class Aiki:
         """The loop itself."""
         with self._lock:
             if self._consciousness is None:
+                from aiki_kernel.mind.budget import Budget
                 from aiki_kernel.mind.consciousness import Consciousness
+                from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
 
                 self._provider = Provider(self.settings, self.connection.local_client)
+                budget = Budget(self.ledger.file, self.settings)
+                port = Fallback(self._provider, self.settings, gate=budget)
                 self._consciousness = Consciousness(
                     self.connection.memory,
-                    self._provider,
+                    port,
                     self.ledger,
                     self.settings,
                     self.planner,
@@ -187,8 +191,11 @@ class Aiki:
         return self._runner.run(run())
 
     def health(self) -> dict[str, Any]:
-        """The state of the memory daemon and what it owns."""
-        return self._runner.run(self.connection.health())
+        """The state of the memory daemon and what it owns, and under "routing" the breakers
+        of the models and the latest hops from one to another, as this process saw them."""
+        from aiki_kernel.models.breaker import BREAKER
+
+        return {**self._runner.run(self.connection.health()), "routing": BREAKER.health()}
 
     def usage(self) -> dict[str, Any]:
         """Tokens and cost of all calls in the ledger."""

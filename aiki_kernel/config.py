@@ -161,7 +161,10 @@ class Models(_Section):
 
 class Routing(_Section):
     """Who decides which model answers, and the models of each tier, best first. Unset: the
-    cheapest that has a key comes first."""
+    cheapest that has a key comes first.
+
+    A model that fails before its first token is followed by the next of its tier.
+    """
 
     router: Literal["fixed", "length", "rules", "learned", "cascade"] = Field(
         "fixed", description="'fixed' is the model of the settings"
@@ -179,6 +182,23 @@ class Routing(_Section):
     standard: tuple[str, ...] | None = None
     cheap: tuple[str, ...] | None = None
     local: tuple[str, ...] | None = None
+    fallback: bool = Field(True, description="ask the next model of a tier when one fails")
+    breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
+    breaker_open_s: float = Field(30.0, gt=0, description="at first; doubles while it fails")
+
+
+class Budget(_Section):
+    """Caps in USD. A call that could pass one is refused before it is made; local models never.
+
+    A day is yours (local time); a cell is one run of it, with all the calls that it makes.
+    """
+
+    day_usd: float | None = Field(None, ge=0)
+    session_usd: float | None = Field(None, ge=0)
+    cell_usd: float | None = Field(None, ge=0)
+    unknown_prices: Literal["refuse", "allow"] = Field(
+        "refuse", description="calls whose price is unknown, while there is a cap"
+    )
 
 
 _BUILT_IN_ENDPOINTS = {
@@ -214,6 +234,7 @@ class Settings(BaseSettings):
     endpoints: dict[str, Endpoint] = {}
     models: Models = Models()
     routing: Routing = Routing()
+    budget: Budget = Budget()
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint called ``name``; a user's own definition wins over a built-in one."""

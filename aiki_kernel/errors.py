@@ -42,11 +42,18 @@ class DaemonError(AikiError):
 
 
 class ModelError(AikiError):
-    """A model or its endpoint failed; ``stage`` says where (connect, first token, stream)."""
+    """A model or its endpoint failed; ``stage`` says where (connect, first token, stream).
+
+    ``cause`` says whose matter it is: "key", "credit" or "model" (this endpoint will not
+    serve us), "context" or "mistake" (nor would another), "" for a failure of the endpoint.
+    """
 
     kind = "model"
 
-    def __init__(self, message: str, *, stage: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, stage: str = "", status: int | None = None, cause: str = ""
+    ) -> None:
         super().__init__(message)
         self.stage = stage
         self.status = status
+        self.cause = cause

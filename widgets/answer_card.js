@@ -95,6 +95,11 @@ export function named(summary) {
   return `${provider}/${model}`;
 }
 
+// What computed it on this machine: "mojo Q4_1". Remote models tell nothing.
+export function engine(summary) {
+  return [words(summary.engine), words(summary.quantisation)].filter(Boolean).join(" ");
+}
+
 export function origin(provenance) {
   for (const key of ["notebook", "source", "import"]) {
     const path = words(provenance[key]).trim();
@@ -254,6 +259,7 @@ function render({ model, el }) {
     const total = paintTime(summary, live);
     const head = [
       named(summary),
+      engine(summary),
       tokens(dict(summary.usage)),
       price(summary.cost),
       total,

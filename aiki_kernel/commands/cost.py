@@ -1,10 +1,11 @@
-"""``aiki cost``: what the answers have cost, from the ledger."""
+"""``aiki cost``: what the answers have cost, what else they could have, and what is left."""
 
 from __future__ import annotations
 
 import csv
 import io
 from datetime import datetime, timedelta
+from html import escape
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aiki_kernel.commands.command import Arg, Context, Result
@@ -13,25 +14,28 @@ from aiki_kernel.commands.tables import Column, Table, usd
 from aiki_kernel.errors import UsageError
 
 if TYPE_CHECKING:
+    from aiki_kernel.mind.budget import Cap
     from aiki_kernel.mind.ledger import Ledger
 
-By = Literal["day", "week", "month", "model", "provider", "session"]
+By = Literal[
+    "day", "week", "month", "model", "provider", "tier", "persona", "session", "stage", "kind"
+]
 _COUNTED = ("calls", "input_tokens", "output_tokens", "cached_tokens")
+_COMPARED = ("compared_usd", "smart_only_usd", "cheap_only_usd")
 
 
 @command("cost")
 def cost(
     context: Context,
-    by: Annotated[
-        By | None, Arg("one row for each day, week, month, model, provider or session")
-    ] = None,
+    by: Annotated[By | None, Arg("one row for each day, model, persona, session, ...")] = None,
     since: Annotated[str, Arg("from this day or time on: 2026-01-31, today, week, month")] = "",
     session: Annotated[bool, Arg("only the session that you are in")] = False,
     csv: Annotated[bool, Arg("print comma-separated values")] = False,
 ) -> Result:
     """Show what the answers have cost: today, this week, in all, and by model.
 
-    What has no known price is counted beside the sum, never as nothing.
+    What has no known price is counted beside the sum, never as nothing. "Saved" is an
+    estimate: the same tokens at the price of the smart tier's model.
     """
     book = ledger(context)
     begin = _begin(since)
@@ -46,7 +50,7 @@ def cost(
     if csv:
         return Result(data, _csv(title, grouped))
     table = _table(title, grouped, whole)
-    return Result(data, table.text(context), table.html())
+    return Result(data, f"{table.text(context)}\n\n{_saved(whole)}".rstrip(), table.html())
 
 
 def ledger(context: Context) -> Ledger:
@@ -65,23 +69,75 @@ def _overview(context: Context, book: Ledger, only: str | None) -> Result:
     if here and only is None:
         sums = {"this session": book.totals(session_id=here), **sums}
     models = book.totals(session_id=only, group_by="model")
-    data = {"spans": sums, "models": models}
+    caps = budget(context, here)
+    data = {"spans": sums, "models": models, "caps": [cap.to_json() for cap in caps]}
+    lines = [_saved(sums["in all"]), *(_cap_line(cap) for cap in caps)]
+    if sums["in all"]["local_s"]:
+        lines.insert(0, f"Models of this machine: {sums['in all']['local_s']:,.0f} s, $0.")
+    lines = [line for line in lines if line]
     if not sums["in all"]["calls"]:
-        return Result(data, "No answer has been asked for yet, so nothing was spent.")
+        lines.insert(0, "No answer has been asked for yet, so nothing was spent.")
+        return Result(data, "\n".join(lines))
     tables = [_table("", sums, None), _table("model", models, None)]
-    text = "\n\n".join(table.text(context) for table in tables)
-    return Result(data, text, "".join(table.html() for table in tables))
+    text = "\n\n".join([*(table.text(context) for table in tables), "\n".join(lines)])
+    html = "".join(table.html() for table in tables)
+    html += "".join(f"<div>{escape(line)}</div>" for line in lines)
+    return Result(data, text.rstrip(), html)
+
+
+def budget(context: Context, session_id: str | None = None) -> list[Cap]:
+    """The caps that are set, and how far each is used up."""
+    from aiki_kernel.mind.budget import Budget
+
+    return Budget(ledger(context).file, context.settings).state(session_id=session_id or "")
+
+
+def saved_usd(sums: dict[str, Any]) -> float | None:
+    """What smart-only would have cost more, an estimate in USD; None where nothing compares."""
+    if sums["not_compared"] >= sums["calls"]:
+        return None
+    return float(sums["smart_only_usd"] - sums["compared_usd"])
+
+
+def _saved(sums: dict[str, Any]) -> str:
+    """One line on what is saved against smart-only."""
+    saved = saved_usd(sums)
+    if saved is None:
+        return ""
+    was, could = sums["compared_usd"], sums["smart_only_usd"]
+    share = f" ({saved / could:.0%})" if could > 0 and saved > 0 else ""
+    verb = f"~{usd(saved)} saved{share}" if saved >= 0 else f"~{usd(-saved)} more than that"
+    left = ""
+    if sums["not_compared"]:
+        left = f" {sums['not_compared']} of {sums['calls']} calls could not be compared."
+    return (
+        f"Against smart-only (estimate): {usd(was)} instead of ~{usd(could)}, {verb}. "
+        f"Cheap-only would have been ~{usd(sums['cheap_only_usd'])}.{left}"
+    )
+
+
+def _cap_line(cap: Cap) -> str:
+    held = f", {usd(cap.held)} held for calls under way" if cap.held else ""
+    calls = f"{cap.unpriced} {'call' if cap.unpriced == 1 else 'calls'}"
+    unknown = f", {calls} of unknown price not counted" if cap.unpriced else ""
+    return (
+        f"Budget {cap.what}: {usd(cap.spent)} of {usd(cap.limit)} spent{held}{unknown}; "
+        f"`aiki config set budget.{cap.setting}` changes it."
+    )
 
 
 def _table(title: str, rows: dict[str, Any], whole: dict[str, Any] | None) -> Table:
     shown = [_row(name, sums) for name, sums in rows.items()]
     if whole is not None and len(rows) > 1:
         shown.append(_row("in all", whole))
-    numbers = [Column(c, right=True, whole=True) for c in ("answers", "in", "out", "cost", "")]
+    numbers = [
+        Column(c, right=True, whole=True) for c in ("calls", "in", "out", "cost", "saved", "")
+    ]
     return Table([title, *numbers], shown)
 
 
 def _row(name: str, sums: dict[str, Any]) -> list[Any]:
+    saved = saved_usd(sums)
     notes = [f"{sums['errors']} failed"] if sums["errors"] else []
     if sums["interrupted"]:
         notes.append(f"{sums['interrupted']} interrupted")
@@ -89,21 +145,29 @@ def _row(name: str, sums: dict[str, Any]) -> list[Any]:
         notes.append(f"{sums['estimated']} estimated")
     known = sums["calls"] - sums["unpriced"]
     cost = usd(sums["cost_usd"] if known or not sums["calls"] else None)
+    if sums["hops"]:
+        notes.append(f"{sums['hops']} {'hop' if sums['hops'] == 1 else 'hops'}")
     if sums["unpriced"] and known:
         cost += f" + {sums['unpriced']} unknown"
     counts = [sums["calls"], sums["input_tokens"], sums["output_tokens"]]
-    return [name, *counts, cost, ", ".join(notes)]
+    compared = "–" if saved is None else f"~{usd(saved)}" if saved >= 0 else f"~-{usd(-saved)}"
+    return [name, *counts, cost, compared, ", ".join(notes)]
 
 
 def _csv(title: str, rows: dict[str, Any]) -> str:
-    """Numbers plain; an empty ``cost_usd`` with ``unpriced`` calls is an unknown price."""
+    """Numbers plain; an empty ``cost_usd`` with ``unpriced`` calls is an unknown price. The
+    estimates are over the calls whose own cost is ``compared_usd``."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([title, *_COUNTED, "cost_usd", "unpriced"])
+    estimates = ("compared_usd", "smart_only_usd_estimate", "cheap_only_usd_estimate")
+    writer.writerow([title, *_COUNTED, "cost_usd", "unpriced", "local_s", *estimates])
     for name, sums in rows.items():
         known = sums["calls"] - sums["unpriced"]
         cost = f"{sums['cost_usd']:.8f}" if known else ""
-        writer.writerow([_tame(name), *(sums[k] for k in _COUNTED), cost, sums["unpriced"]])
+        compared = sums["not_compared"] < sums["calls"]
+        row = [_tame(name), *(sums[k] for k in _COUNTED), cost, sums["unpriced"]]
+        row.append(f"{sums['local_s']:.3f}")
+        writer.writerow([*row, *(f"{sums[k]:.8f}" if compared else "" for k in _COMPARED)])
     return out.getvalue().rstrip("\n")
 
 

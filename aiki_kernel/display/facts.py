@@ -76,6 +76,7 @@ class Facts:
     state: str
     label: str
     model: str
+    engine: str
     tokens: str
     cost: str
     total: str
@@ -91,7 +92,7 @@ class Facts:
     @property
     def headline(self) -> tuple[str, ...]:
         """The parts of the one line under an answer, in order, without the empty ones."""
-        parts = (self.model, self.tokens, self.cost, self.total, self.speed)
+        parts = (self.model, self.engine, self.tokens, self.cost, self.total, self.speed)
         return tuple(part for part in parts if part)
 
     @property
@@ -113,6 +114,7 @@ class Facts:
             state=state,
             label=label,
             model=_model(summary),
+            engine=_engine(summary),
             tokens=_tokens(_mapping(summary.get("usage"))),
             cost=_cost(summary.get("cost")),
             total=duration(seconds) if segments else "",
@@ -188,6 +190,12 @@ def _model(summary: Summary) -> str:
     if not model or not provider or model == provider or model.startswith(f"{provider}/"):
         return model
     return f"{provider}/{model}"
+
+
+def _engine(summary: Summary) -> str:
+    """What computed it on this machine, e.g. ``mojo Q4_1``; remote models tell nothing."""
+    parts = (clean(summary.get("engine")), clean(summary.get("quantisation")))
+    return " ".join(part for part in parts if part)
 
 
 def _segments(latency: Mapping[str, Any]) -> tuple[Segment, ...]:

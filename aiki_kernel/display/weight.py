@@ -68,7 +68,7 @@ def shorten(value: Any, length: int) -> str:
 
 def _figures(summary: Summary) -> dict[str, Any]:
     out: dict[str, Any] = {"version": 1}
-    for key in ("turn_id", "session_id", "model", "provider", "persona"):
+    for key in ("turn_id", "session_id", "model", "provider", "persona", "engine", "quantisation"):
         if summary.get(key) is not None:
             out[key] = shorten(summary[key], _NAME)
     backend = summary.get("backend")

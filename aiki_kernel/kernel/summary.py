@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from aiki_kernel.mind.conversation import Conversation
-from aiki_kernel.mind.events import Completed, Delta, Event, Recalled, Routed
+from aiki_kernel.mind.events import Completed, Delta, Event, Hop, Recalled, Routed
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
 
 _HIT_TEXT = 240
@@ -47,6 +47,9 @@ class Summary:
             if event.note:
                 self._notes.append(event.note)
             self._generating = time.perf_counter()
+        elif isinstance(event, Hop):
+            self._model = event.to
+            self._notes.append(event.note)
         elif isinstance(event, Delta) and self._first is None:
             self._first = time.perf_counter()
         elif isinstance(event, Completed):

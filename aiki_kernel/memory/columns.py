@@ -137,8 +137,10 @@ class Columns:
             column = self._words[key][:n]
             if (column == MANY).any():
                 return None
-            values = (value,) if isinstance(value, str) else value
-            allowed &= np.isin(column, np.array([word(v) for v in values], np.uint64))
+            if isinstance(value, str):
+                allowed &= column == np.uint64(word(value))
+            else:
+                allowed &= np.isin(column, np.array([word(v) for v in value], np.uint64))
         for key, unwanted in (
             ("turn_id", where.exclude_turns),
             ("embedder", () if where.not_embedder is None else (where.not_embedder,)),

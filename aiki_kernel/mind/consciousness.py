@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiki_kernel.config import Paths
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
-from aiki_kernel.mind import context
+from aiki_kernel.mind import asking, booking
+from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
 from aiki_kernel.mind.events import (
     Completed,
     Delta,
     Event,
+    Hop,
     Recalled,
     Remembered,
     Routed,
@@ -37,7 +39,7 @@ from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.ports import MemoryPort, ModelPort
 from aiki_kernel.mind.routing.planner import Planned, Planner
 from aiki_kernel.mind.run import Run, metadata
-from aiki_kernel.models.chat import ChatRequest, Finished, TextDelta, Usage
+from aiki_kernel.models.chat import Finished, TextDelta, Usage
 from aiki_kernel.models.tokens import estimate
 from aiki_kernel.trace import Trace
 
@@ -91,13 +93,11 @@ class Consciousness:
             async with contextlib.aclosing(self._generate(run)) as deltas:
                 async for delta in deltas:
                     yield delta
-            completed = await self._complete(run)
+            completed, cost = await self._complete(run)
         except BaseException as error:
             self._keep_cut(run, error)
             raise
-        entry = self._entry(
-            run, completed.usage, completed.cost_usd, run.finished.reason if run.finished else ""
-        )
+        entry = booking.entry(run, completed.usage, cost, completed.finish_reason)
         write = self._background(self._write(self._turn(run, interrupted=False), entry, run.trace))
         yield completed
         yield await asyncio.shield(write)
@@ -123,6 +123,11 @@ class Consciousness:
             with run.trace.span("route") as span:
                 run.decision = await self.planner.decide(run.message, run.conversation)
                 span.attributes["gen_ai.request.model"] = run.decision.model
+            # The first card of a public model takes a second: beside recall, not after it.
+            run.choice = asyncio.ensure_future(
+                asyncio.to_thread(asking.choice, self.settings, run.decision)
+            )
+            run.choice.add_done_callback(_heard)  # an interrupt may come before it is awaited
             yield Routed(run.decision, span.seconds)
             run.recall = await recall
         finally:
@@ -161,7 +166,8 @@ class Consciousness:
         return run.conversation.backend or self.settings.compute.backend
 
     async def _generate(self, run: Run) -> AsyncGenerator[Event, None]:
-        request = self._request(run)
+        assert run.choice is not None
+        request = asking.request(run, self.settings, await run.choice)
         begun = time.perf_counter()
         with run.trace.span("generate") as span:
             span.attributes["gen_ai.request.model"] = request.model
@@ -170,6 +176,11 @@ class Consciousness:
                 async for event in stream:
                     if isinstance(event, Finished):
                         run.finished = event
+                        continue
+                    if isinstance(event, Hop):
+                        run.hops.append(event)
+                        span.attributes["gen_ai.request.model"] = event.to
+                        yield event
                         continue
                     if isinstance(event, TextDelta) and event.text:
                         if run.first_token_s is None:
@@ -192,61 +203,27 @@ class Consciousness:
             if run.first_token_s is not None:
                 span.attributes["aiki.first_token_s"] = round(run.first_token_s, 6)
 
-    def _request(self, run: Run) -> ChatRequest:
-        settings = self.settings.generation
-        built = context.build(
-            run.message.text,
-            run.conversation.before(run.message),
-            run.recall.hits,
-            system=settings.system,
-            context_tokens=settings.context_tokens,
-            recall_tokens=self.settings.memory.recall_tokens,
-            relevance=self.settings.memory.relevance,
-        )
-        run.used = built.used
-        if built.dropped_exchanges:
-            run.notes.append(
-                f"The {built.dropped_exchanges} oldest turns did not fit into "
-                f"{settings.context_tokens} tokens of context."
-            )
-        run.prompt_tokens = built.tokens
-        request = ChatRequest(
-            model=run.decision.model,
-            messages=built.messages,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            repetition_penalty=settings.repetition_penalty,
-            max_tokens=settings.max_tokens,
-            seed=settings.seed,
-            stop=settings.stop,
-            session_id=run.conversation.session_id,
-            backend=self._backend(run),
-        )
-        return replace(request, **run.message.parameters) if run.message.parameters else request
-
-    async def _complete(self, run: Run) -> Completed:
+    async def _complete(self, run: Run) -> tuple[Completed, Costs]:
         assert run.finished is not None
         run.notes += run.finished.detail.get("notes", [])
-        cost = run.finished.detail.get("cost_usd")  # what the provider says it charged
-        if cost is None:
-            cost = await asyncio.to_thread(self._price, run.decision.model, run.finished.usage)
+        charged = run.finished.detail.get("cost_usd")  # what the provider says it charged
+        cost = await self._costs(run, run.finished.usage, charged)
         run.conversation.put(self._exchange(run, interrupted=False))
-        return Completed(
+        completed = Completed(
             text=run.text,
             model=run.finished.model,
             usage=run.finished.usage,
-            cost_usd=cost,
+            cost_usd=cost.usd,
             trace=run.trace,
             finish_reason=run.finished.reason,
             metadata=metadata(run, cost),
         )
+        return completed, cost
 
-    def _price(self, model: str, usage: Usage) -> float | None:
-        from aiki_kernel.models.catalogue import resolve
-        from aiki_kernel.models.prices import cost_usd
-
-        return cost_usd(resolve(self.settings, model), usage)
+    async def _costs(self, run: Run, usage: Usage, charged: float | None = None) -> Costs:
+        return await asyncio.to_thread(
+            booking.costs, self.settings, run.name, usage, charged=charged
+        )
 
     # -- writing ------------------------------------------------------------------------
 
@@ -256,30 +233,31 @@ class Consciousness:
             return
         interrupted = not isinstance(error, Exception)
         reason = "interrupted" if interrupted else "error"
-        entry = None
         usage = Usage()
         if interrupted or run.text:
             usage = Usage(run.prompt_tokens, estimate(run.text), estimated=True)
+        elif isinstance(error, ModelError) and error.stage == "first token" and not error.status:
+            # It was taken in and thought about until we gave up: that may well be charged.
+            usage = Usage(run.prompt_tokens, estimated=True)
         # A call that failed before any answer is booked, at no cost.
-        if run.prompt_tokens and (interrupted or isinstance(error, ModelError)):
-            entry = self._entry(run, usage, None, reason, error=type(error).__name__)
+        booked = bool(run.prompt_tokens) and (interrupted or isinstance(error, ModelError))
         turn = None
         if interrupted or run.text:
             run.conversation.put(self._exchange(run, interrupted=True))
             turn = self._turn(run, interrupted=True)
-        if entry is not None or turn is not None:
-            self._background(self._write_cut(run, turn, entry, usage))
+        if booked or turn is not None:
+            kind = type(error).__name__
+            self._background(self._write_cut(run, turn, usage, reason, kind, booked=booked))
 
     async def _write_cut(
-        self, run: Run, turn: Turn | None, entry: Entry | None, usage: Usage
+        self, run: Run, turn: Turn | None, usage: Usage, reason: str, error: str, *, booked: bool
     ) -> None:
-        if entry is not None:
-            cost: float | None = 0.0
-            if usage.input_tokens:
-                cost = None
-                with contextlib.suppress(AikiError):
-                    cost = await asyncio.to_thread(self._price, run.decision.model, usage)
-            entry = replace(entry, cost_usd=cost)
+        entry = None
+        if booked:
+            cost = await self._costs(run, usage)
+            if not usage.input_tokens:
+                cost = replace(cost, usd=0.0, smart_usd=0.0, cheap_usd=0.0)
+            entry = booking.entry(run, usage, cost, reason, error=error)
         await self._write(turn, entry, run.trace)
 
     async def _write(self, turn: Turn | None, entry: Entry | None, trace: Trace) -> Remembered:
@@ -325,7 +303,7 @@ class Consciousness:
             turn_id=run.turn_id,
             question=run.message.text,
             answer=run.text,
-            model=run.decision.model,
+            model=run.name,
             created_at=run.created_at,
             cell_id=run.message.cell_id,
             interrupted=interrupted,
@@ -343,7 +321,7 @@ class Consciousness:
             session_id=run.conversation.session_id,
             question=run.message.text,
             answer=run.text,
-            model=run.finished.model if run.finished else run.decision.model,
+            model=run.finished.model if run.finished else run.name,
             created_at=run.created_at,
             previous=run.previous,
             replaces=run.replaces,
@@ -351,29 +329,10 @@ class Consciousness:
             provenance={key: value for key, value in provenance.items() if value},
         )
 
-    def _entry(
-        self, run: Run, usage: Usage, cost: float | None, reason: str, *, error: str | None = None
-    ) -> Entry:
-        return Entry(
-            when=run.created_at,
-            session_id=run.conversation.session_id,
-            turn_id=run.turn_id,
-            cell_id=run.message.cell_id or "",
-            stage="generate",
-            model=run.finished.model if run.finished else run.decision.model,
-            provider=run.finished.provider if run.finished else run.decision.model.split("/")[0],
-            persona="default",
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_tokens=usage.cached_tokens,
-            cost_usd=cost,
-            estimated=usage.estimated,
-            latency_s=run.trace.latencies().get("generate", 0.0),
-            first_token_s=run.first_token_s,
-            finish_reason=reason,
-            error=error,
-            interrupted=reason == "interrupted",
-        )
+
+def _heard(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def _outcome(task: asyncio.Task[Any]) -> None:

@@ -1,6 +1,6 @@
 """The events of one message, in the order in which they happen.
 
-``Recalled`` and ``Routed`` (either first) -> ``Consulted``? -> ``Delta``* ->
+``Recalled`` and ``Routed`` (either first) -> ``Consulted``? -> ``Hop``* -> ``Delta``* ->
 ``Completed`` -> ``Remembered``. The kernel, the terminal and the tests are three
 renderers of these; there is no other way to run the loop.
 """
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aiki_kernel.memory.records import Hit, Searched
+from aiki_kernel.models.chat import Hop as Hop
 from aiki_kernel.models.chat import Usage
 from aiki_kernel.trace import Trace
 
@@ -59,6 +60,11 @@ class Decision:
     candidates: tuple[Candidate, ...] = ()
     reasons: tuple[str, ...] = ()
     then: str = ""
+
+    @property
+    def named(self) -> bool:
+        """Whether the user chose this very model, in a cell, a session or the settings."""
+        return self.router == "fixed"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -115,4 +121,4 @@ class Remembered:
     note: str = ""
 
 
-Event = Recalled | Routed | Consulted | Delta | Completed | Remembered
+Event = Recalled | Routed | Consulted | Hop | Delta | Completed | Remembered

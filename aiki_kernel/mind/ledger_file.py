@@ -189,18 +189,9 @@ class LedgerFile:
         fresh = sqlite3.connect(self.path, timeout=BUSY_S)
         try:
             _prepare(fresh, self.path)
-            columns = [row[1] for row in fresh.execute("PRAGMA table_info(entry)")]
-            count = 0
+            highest = aside.stat().st_size // _ROW_BYTES
             with contextlib.closing(_copy_of(aside)) as damaged, fresh:
-                known = [row[1] for row in damaged.execute("PRAGMA table_info(entry)")]
-                names = [name for name in columns if name in known]
-                quoted = ", ".join(f'"{name}"' for name in names)
-                places = ", ".join("?" * len(names))
-                insert = f"INSERT OR IGNORE INTO entry ({quoted}) VALUES ({places})"  # noqa: S608
-                for row in _readable(damaged, quoted, aside.stat().st_size // _ROW_BYTES):
-                    with contextlib.suppress(sqlite3.IntegrityError, sqlite3.DataError):
-                        count += fresh.execute(insert, row).rowcount
-            return count
+                return sum(_carry(damaged, fresh, table, highest) for table in _tables(damaged))
         except sqlite3.Error:
             return 0  # nothing of it can be read: the file aside is all there is
         finally:
@@ -268,14 +259,42 @@ def _copy_of(aside: Path) -> sqlite3.Connection:
     return db
 
 
-def _readable(db: sqlite3.Connection, columns: str, highest: int) -> Iterator[tuple[object, ...]]:
-    """Rows of ``entry`` by ranges of ids, smaller and smaller where a page is gone."""
+def _tables(db: sqlite3.Connection) -> list[str]:
+    """The tables whose rows are kept: what was held for calls under way is not."""
+    rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return [name for (name,) in rows if name != "reservation" and not name.startswith("sqlite_")]
+
+
+def _carry(damaged: sqlite3.Connection, fresh: sqlite3.Connection, table: str, highest: int) -> int:
+    """Copy the readable rows of one table, which is made where there is none yet."""
+    known = fresh.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    if known is None:
+        made = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql != '' ORDER BY type DESC"
+        for (sql,) in damaged.execute(made, (table,)).fetchall():
+            fresh.execute(sql)
+    columns = [row[1] for row in fresh.execute(f'PRAGMA table_info("{table}")')]
+    there = [row[1] for row in damaged.execute(f'PRAGMA table_info("{table}")')]
+    names = [name for name in columns if name in there]
+    if "id" not in names:
+        return 0
+    quoted = ", ".join(f'"{name}"' for name in names)
+    places = ", ".join("?" * len(names))
+    insert = f'INSERT OR IGNORE INTO "{table}" ({quoted}) VALUES ({places})'  # noqa: S608
+    select = f'SELECT {quoted} FROM "{table}" NOT INDEXED WHERE id >= ? AND id < ?'  # noqa: S608
+    count = 0
+    for row in _readable(damaged, select, highest):
+        with contextlib.suppress(sqlite3.IntegrityError, sqlite3.DataError):
+            count += fresh.execute(insert, row).rowcount
+    return count
+
+
+def _readable(db: sqlite3.Connection, select: str, highest: int) -> Iterator[tuple[object, ...]]:
+    """Rows by ranges of ids, smaller and smaller where a page is gone."""
     ranges = [(low, low + _AT_ONCE) for low in range(0, highest + _AT_ONCE, _AT_ONCE)][::-1]
-    sql = f"SELECT {columns} FROM entry NOT INDEXED WHERE id >= ? AND id < ?"  # noqa: S608
     while ranges:
         low, high = ranges.pop()
         try:
-            yield from db.execute(sql, (low, high)).fetchall()
+            yield from db.execute(select, (low, high)).fetchall()
         except (sqlite3.Error, UnicodeDecodeError):
             if high - low > 1:
                 middle = (low + high) // 2

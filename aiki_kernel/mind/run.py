@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiki_kernel.memory.records import Hit, Recall, new_id, now
+from aiki_kernel.mind.asking import Choice
+from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Decision
-from aiki_kernel.models.chat import Finished
+from aiki_kernel.models.chat import Finished, Hop
 from aiki_kernel.trace import Trace
 
 _HIT_TEXT = 240  # characters of a hit that travel with an answer's metadata
@@ -24,11 +27,13 @@ class Run:
     turn_id: str = field(default_factory=new_id)
     created_at: str = field(default_factory=now)
     decision: Decision = field(default_factory=lambda: Decision("", ""))
+    choice: asyncio.Future[Choice] | None = None
     recall: Recall = field(default_factory=Recall)
     used: tuple[Hit, ...] = ()
     text: str = ""
     first_token_s: float | None = None
     finished: Finished | None = None
+    hops: list[Hop] = field(default_factory=list)
     prompt_tokens: int = 0
     notes: list[str] = field(default_factory=list)
     previous: str = ""
@@ -41,8 +46,13 @@ class Run:
         replaced = self.conversation.replaced_by(self.message)
         self.replaces = replaced.turn_id if replaced else None
 
+    @property
+    def name(self) -> str:
+        """The catalogue's name of the model that answers, after all hops so far."""
+        return self.hops[-1].to if self.hops else self.decision.model
 
-def metadata(run: Run, cost: float | None) -> dict[str, Any]:
+
+def metadata(run: Run, cost: Costs) -> dict[str, Any]:
     """What a notebook keeps of an answer under the key ``aiki`` (see docs of the card)."""
     finished = run.finished
     assert finished is not None
@@ -62,13 +72,18 @@ def metadata(run: Run, cost: float | None) -> dict[str, Any]:
         "turn_id": run.turn_id,
         "session_id": run.conversation.session_id,
         "model": finished.model,
+        "name": run.name,
+        "tier": cost.card.tier if cost.card else None,
+        "hops": [hop.to_json() for hop in run.hops],
         "provider": finished.provider,
         "persona": "default",
         "backend": run.recall.backend.to_json(),
         "engine": finished.detail.get("engine"),
+        "quantisation": finished.detail.get("quantisation"),
         "finish_reason": finished.reason,
         "usage": finished.usage.to_json(),
-        "cost": {"usd": cost, "estimated": finished.usage.estimated},
+        "cost": {"usd": cost.usd, "estimated": finished.usage.estimated},
+        "compared": cost.to_json() if cost.smart or cost.cheap else None,
         "latency_s": latency,
         "tokens_per_second": round(speed, 2) if speed else None,
         "hits": [_hit_json(hit, used=hit in run.used) for hit in run.recall.hits],

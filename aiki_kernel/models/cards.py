@@ -157,19 +157,16 @@ def by_tier(settings: Settings) -> dict[Tier, list[ModelCard]]:
     In the order of ``[routing]`` where it names them; else your own models and the
     built-in ones, cheapest first, unknown prices last.
     """
-    return {tier: [one for one in chain(settings, tier) if usable(one)] for tier in TIERS}
-
-
-def chain(settings: Settings, tier: Tier) -> tuple[ModelCard, ...]:
-    """The models of a tier in order, whether they can be used now or not."""
-    chosen: Iterable[str] | None = getattr(settings.routing, tier)
-    if tier == LOCAL and chosen is None:
-        chosen = _local_names()
     key = _Key(settings)
-    return _own_chain(key, tier) if chosen is None else tuple(_card(key, n) for n in chosen)
+    return {tier: _ordered(key, tier, _usable_names(settings, tier)) for tier in TIERS}
 
 
-def usable(one: ModelCard) -> bool:
+def chain(settings: Settings, tier: Tier) -> list[ModelCard]:
+    """The models of a tier in order, whether they can be used now or not."""
+    return _ordered(_Key(settings), tier, _tier_names(settings, tier))
+
+
+def usable(one: ModelCard | ModelRef) -> bool:
     """Whether ``one`` can be called now: its weights are here, or its key is set."""
     if one.local:
         here = _installed()
@@ -234,19 +231,30 @@ def _cards(key: _Key) -> Mapping[str, ModelCard]:
     return dict(sorted(out.items()))
 
 
-@functools.lru_cache(maxsize=32)
-def _own_chain(key: _Key, tier: Tier) -> tuple[ModelCard, ...]:
-    """Your models and the built-in ones of a remote tier, cheapest first."""
-    settings = key.settings
-    own = [name for name, one in settings.models.cards.items() if one.tier is not None]
+def _tier_names(settings: Settings, tier: Tier) -> list[str]:
+    """Names that may belong to a tier: those of ``[routing]``, else yours and the built-in."""
+    chosen: Iterable[str] | None = getattr(settings.routing, tier)
+    if chosen is not None:
+        return list(dict.fromkeys(chosen))
+    if tier == LOCAL:
+        return _local_names()
+    own = [name for name, one in settings.models.cards.items() if one.tier == tier]
     for endpoint in settings.endpoint_names():
         own += [f"{endpoint}/{model}" for model in settings.endpoint(endpoint).models]
-    found = []
-    for name in dict.fromkeys([*own, *_BUILT_IN[tier]]):
-        one = _card(key, name)
-        if one.tier == tier:
-            found.append(one)
-    return tuple(sorted(found, key=_by_price))
+    return list(dict.fromkeys([*own, *_BUILT_IN[tier]]))
+
+
+def _usable_names(settings: Settings, tier: Tier) -> list[str]:
+    # Before any card is made: without a key there is no reason to read a price list.
+    return [name for name in _tier_names(settings, tier) if usable(resolve(settings, name))]
+
+
+def _ordered(key: _Key, tier: Tier, found: list[str]) -> list[ModelCard]:
+    """Cards in the order of ``[routing]``; else those that are of this tier, cheapest first."""
+    known = [_card(key, name) for name in found]
+    if tier == LOCAL or getattr(key.settings.routing, tier) is not None:
+        return known
+    return sorted((one for one in known if one.tier == tier), key=_by_price)
 
 
 def _by_price(one: ModelCard) -> float:

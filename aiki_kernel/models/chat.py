@@ -30,6 +30,10 @@ class ChatMessage:
 class ChatRequest:
     """One generation. ``model`` is a name of the catalogue: ``local`` or ``endpoint/model``.
 
+    ``fallbacks`` are names to go on to when it fails before its first token; ``named`` says
+    that the user chose this very model, so that a missing key is an error and not a reason
+    to ask another. ``turn_id`` and ``stage`` say for what the call is made, for budgets;
+    ``prompt_tokens`` is an estimate that was made already, 0 for none.
     ``backend`` is what this session computes with (``compute.backend``); it concerns models
     of this machine alone.
     """
@@ -45,6 +49,11 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     session_id: str = ""
     backend: str = ""
+    turn_id: str = ""
+    stage: str = "generate"
+    fallbacks: tuple[str, ...] = ()
+    named: bool = True
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,26 @@ class Finished:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-ModelEvent = TextDelta | Finished
+@dataclass(frozen=True)
+class Hop:
+    """A model that could not answer, and the one that is asked instead.
+
+    ``why`` ends a sentence that begins with the model's name; ``note`` is that sentence.
+    """
+
+    model: str
+    to: str
+    why: str
+
+    @property
+    def note(self) -> str:
+        return f"{self.model} {self.why}: {self.to} was asked instead."
+
+    def to_json(self) -> dict[str, str]:
+        return {"model": self.model, "to": self.to, "why": self.why}
+
+
+ModelEvent = TextDelta | Finished | Hop
 
 
 class ModelPort(Protocol):
@@ -114,6 +142,8 @@ class ModelPort(Protocol):
     def stream(self, request: ChatRequest) -> AsyncIterator[ModelEvent]:
         """Yield :class:`TextDelta` pieces, then one :class:`Finished`.
 
-        Raises :class:`aiki_kernel.errors.ModelError` with one line for the user.
+        Where there are ``fallbacks``, a :class:`Hop` for each model that could not answer
+        comes before the first piece. Raises :class:`aiki_kernel.errors.ModelError` with one
+        line for the user.
         """
         ...

@@ -13,6 +13,7 @@ proves that they lie inside the file, and decoded only when :meth:`StringArray.r
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from collections.abc import Iterator
@@ -177,6 +178,15 @@ class GGUF:
             raise ModelError(
                 f"{self.path.name} lacks the tensor {name!r}: this model cannot be run here."
             ) from None
+
+    def quantisation(self) -> str:
+        """The tensor type that most weights have, but for the embedding; "" without tensors."""
+        sums: dict[str, int] = {}
+        for name, tensor in self.tensors.items():
+            if name != "token_embd.weight":
+                size = math.prod(tensor.shape)
+                sums[tensor.quant.name] = sums.get(tensor.quant.name, 0) + size
+        return max(sums, key=lambda name: sums[name], default="")
 
     # -- parsing ---------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ class LocalModel:
         sha256: str = "",
         load_s: float = 0.0,
         note: str = "",
+        quantisation: str = "",
     ) -> None:
         self.name = name
         self.engine = engine
@@ -57,6 +58,7 @@ class LocalModel:
         self.sha256 = sha256
         self.load_s = load_s
         self.note = note  # why this is not the engine that was preferred
+        self.quantisation = quantisation
         self.sessions = Sessions()
         self.words = Vocabulary(tokenizer)
 
@@ -80,6 +82,7 @@ class LocalModel:
             template = _template_of(file, tokenizer, name)
             chosen = choose(file, digest, cache, engine=engine, threads=threads)
             language_model = chosen.model
+            kind = file.quantisation()
             if len(tokenizer) != language_model.vocabulary:
                 raise ModelError(
                     f"{path.name} has {len(tokenizer)} tokens and "
@@ -93,6 +96,7 @@ class LocalModel:
             sha256=digest,
             load_s=time.perf_counter() - begun,
             note=chosen.note,
+            quantisation=kind,
         )
 
     @property
@@ -205,6 +209,7 @@ class LocalModel:
             provider=PROVIDER,
             detail={
                 "engine": self.engine_name,
+                "quantisation": self.quantisation,
                 "threads": self.engine.threads,
                 "tokens_per_second": run.tokens_per_second(),
                 "prefill_s": run.prefill_s,

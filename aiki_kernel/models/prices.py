@@ -66,7 +66,7 @@ class PriceCard:
 
         ``input_tokens`` includes those read from the cache and those written to it.
         """
-        prices = self._for(input_tokens)
+        prices = self.at(input_tokens)
         if prices.input is None or (prices.output is None and output_tokens):
             return None
         read = min(cached_tokens, input_tokens)
@@ -77,7 +77,8 @@ class PriceCard:
         usd += written * (prices.input if prices.cache_write is None else prices.cache_write)
         return usd / _MILLION
 
-    def _for(self, input_tokens: int) -> PriceCard | PriceStep:
+    def at(self, input_tokens: int) -> PriceCard | PriceStep:
+        """The prices that a call with so long an input pays."""
         over = [step for step in self.steps if input_tokens > step.above]
         if not over:
             return self

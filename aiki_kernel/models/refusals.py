@@ -133,13 +133,16 @@ def explain(
     else:
         line = _transport_line(error, ref, timeouts, stage, attempts)
         stage = "connect" if stage == "first token" and _is_connect(error) else stage
-    return ModelError(redact(line, known=[key] if key else ()), stage=stage, status=status)
+    line = redact(line, known=[key] if key else ())
+    return ModelError(line, stage=stage, status=status, cause=_cause(error, status))
 
 
 def missing_key(ref: ModelRef) -> ModelError:
     """The refusal when an endpoint needs a key and none is set."""
     return ModelError(
-        f"No API key for {ref.endpoint}: set {ref.key_variable}, {_AGAIN}.", stage="connect"
+        f"No API key for {ref.endpoint}: set {ref.key_variable}, {_AGAIN}.",
+        stage="connect",
+        cause="key",
     )
 
 
@@ -159,6 +162,17 @@ def cut(ref: ModelRef) -> ModelError:
         "run the cell again.",
         stage="stream",
     )
+
+
+def _cause(error: BaseException, status: int | None) -> str:
+    """Whose matter a status is, as :class:`ModelError` has it."""
+    if status == 402 or code_of(error) in _SPENT:
+        return "credit"
+    if status == 413 or code_of(error) == "context_length_exceeded":
+        return "context"
+    if status is None or status >= 500 or status in (408, 429):
+        return ""
+    return {401: "key", 403: "key", 404: "model"}.get(status, "mistake")
 
 
 def _status_line(error: BaseException, status: int, ref: ModelRef, attempts: int) -> str:

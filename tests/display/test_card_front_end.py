@@ -28,6 +28,8 @@ CHANGES: list[dict[str, Any]] = [
     {"tokens_per_second": 9.95},
     {"tokens_per_second": 3.25},
     {"tokens_per_second": None},
+    {"engine": "mojo", "quantisation": "Q4_1"},
+    {"engine": "numpy", "quantisation": None},
     {"finish_reason": "interrupted"},
     {"finish_reason": "error"},
     {"finish_reason": "length"},

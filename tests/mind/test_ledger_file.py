@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ledger_files import format_1, row_of_format_1, torn
 
+from aiki_kernel.mind.labels import Label, Labels
 from aiki_kernel.mind.ledger import Entry, Ledger
 from aiki_kernel.mind.ledger_file import VERSION
 
@@ -76,6 +77,7 @@ def test_an_upgraded_file_is_like_a_new_one(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
+from aiki_kernel.mind.labels import Label, Labels
 from aiki_kernel.mind.ledger import Entry, Ledger
 sys.stdin.readline()
 ledger = Ledger(Path(sys.argv[1]))
@@ -107,6 +109,7 @@ def test_four_processes_upgrade_one_file_at_once(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
+from aiki_kernel.mind.labels import Label, Labels
 from aiki_kernel.mind.ledger import Entry, Ledger
 ledger = Ledger(Path(sys.argv[1]))
 for n in range(400):
@@ -171,3 +174,25 @@ def test_most_of_a_file_that_lost_one_page_is_carried_over(crashed, tmp_path):
     kept = len(ledger.rows()) - 1
     assert ledger.notes
     assert 100 < kept < 200
+
+
+def test_labels_of_a_damaged_file_are_carried_over_too(crashed, tmp_path):
+    path = tmp_path / "copy" / "ledger.sqlite"
+    torn(crashed, path, "-wal", random.Random(1))
+    path.with_name("ledger.sqlite-wal").unlink()
+    labels = [
+        Label("2026-11-18T12:00:00+00:00", f"t{n}", f"Why {n}?", "m", "good", 1.0)
+        for n in range(20)
+    ]
+    book = Labels(path)
+    book.put(*labels)
+    book.file.use(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), verb="read")
+    book.file.close()
+    with path.open("r+b") as file:  # a leaf of the calls
+        file.seek(path.read_bytes().index(b"\x0d", 6 * 4096) // 4096 * 4096)
+        file.write(b"\xff" * 4096)
+    ledger = Ledger(path)
+    ledger.rows()
+    ledger.record(ENTRY)
+    assert ledger.notes
+    assert Labels(path).all() == labels

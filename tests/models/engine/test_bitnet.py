@@ -186,7 +186,7 @@ def test_it_answers_under_every_name(tmp_path: Path, name: str) -> None:
         model.generate([ChatMessage("user", "the and")], temperature=0, max_tokens=5, seed=1)
     )
     assert events[-1].reason in ("stop", "length")
-    assert events[-1].detail["engine"] == "numpy"
+    assert events[-1].detail["quantisation"] == "I2_S"
 
 
 def test_a_scale_beside_the_matrix_counts(tmp_path: Path) -> None:

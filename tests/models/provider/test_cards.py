@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -121,6 +123,15 @@ def test_tiers_hold_what_can_be_used_now(settings, monkeypatch):
     assert "openai/gpt-4o-mini" in names["standard"], "put there by aiki.toml"
     costs = [one.usual_usd for one in found["standard"]]
     assert costs == sorted(costs)
+
+
+def test_without_a_key_no_price_list_is_read(aiki_home):
+    program = (
+        "import sys; from aiki_kernel.config import load;"
+        "from aiki_kernel.models.cards import by_tier, card; by_tier(load());"
+        "card(load(), 'local'); assert 'genai_prices' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_tiers_in_the_order_of_the_settings(aiki_home, monkeypatch):

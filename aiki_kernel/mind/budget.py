@@ -1,0 +1,317 @@
+"""Caps on what may be spent in a day, a session and a cell, checked before each call.
+
+The rule. A call may cost what its message costs, by our estimate of its tokens and a quarter
+more, and an answer of ``max_tokens``. When that, what is booked, and what is held for calls
+under way would pass a cap, the call is refused before it is made. The sum is taken and the
+money held in one transaction of the ledger's file, so two notebooks cannot both slip under
+the cap. What is held is let go when the call is booked; what a killed process held is let go
+by whoever comes next.
+
+While there is a cap, a call whose price nobody knows is refused too, since no cap could be
+kept: give the price in ``[models.cards]``, or allow such calls with
+``budget.unknown_prices``. Models on this machine, and those that cost nothing, always pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import socket
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from aiki_kernel.errors import AikiError
+from aiki_kernel.mind.ledger_file import LedgerError, LedgerFile
+from aiki_kernel.models.cards import ModelCard
+from aiki_kernel.models.cards import card as card_of
+from aiki_kernel.models.chat import ChatRequest
+
+if TYPE_CHECKING:
+    from aiki_kernel.config import Settings
+
+_MARGIN = 1.25  # the estimate of a message's tokens may be that much too low
+_HELD_AT_MOST_S = 3600.0
+_TINY = 1e-9  # USD: sums of floats
+
+_HOLD = "INSERT INTO reservation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_HELD = "SELECT coalesce(sum(usd), 0.0) FROM reservation WHERE "
+_SPENT = "SELECT coalesce(sum(cost_usd), 0.0), coalesce(sum(cost_usd IS NULL), 0) FROM entry WHERE "
+
+
+class BudgetError(AikiError):
+    """A call was refused because it could pass a cap. No call was made."""
+
+    kind = "budget"
+
+
+@dataclass(frozen=True)
+class Cap:
+    """One cap with what counts against it, in USD. ``held`` is for calls under way.
+
+    ``unpriced`` counts booked calls whose cost nobody knows: they are not in ``spent``.
+    """
+
+    setting: str
+    what: str
+    limit: float
+    spent: float
+    held: float
+    unpriced: int = 0
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self.limit - self.spent - self.held)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "setting": f"budget.{self.setting}",
+            "limit_usd": self.limit,
+            "spent_usd": self.spent,
+            "held_usd": self.held,
+            "left_usd": self.left,
+            "unpriced_calls": self.unpriced,
+        }
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that wants to be made: for whom, by which model, and how much it may take."""
+
+    card: ModelCard
+    stage: str
+    session_id: str
+    turn_id: str
+    input_tokens: int
+    output_tokens: int
+
+    @property
+    def counted_tokens(self) -> int:
+        """Tokens of the message with the margin of the estimate."""
+        return math.ceil(self.input_tokens * _MARGIN)
+
+    @property
+    def most_usd(self) -> float | None:
+        """What it may cost at most, or None where a price is unknown."""
+        return self.card.cost_usd(self.counted_tokens, self.output_tokens)
+
+
+class Budget:
+    """The caps of ``settings``, over the ledger's ``file``. Serves as a fallback's gate."""
+
+    def __init__(self, file: LedgerFile, settings: Settings) -> None:
+        self._file = file
+        self._settings = settings
+
+    async def admit(self, request: ChatRequest, card: ModelCard) -> str:
+        """Hold the money for ``request``; the ticket to release it by, "" when none is held.
+
+        Raises :class:`BudgetError`, one line, when the call could pass a cap.
+        """
+        call = Call(
+            card,
+            request.stage,
+            request.session_id,
+            request.turn_id,
+            request.prompt_tokens,
+            request.max_tokens,
+        )
+        return await self._admit(call)
+
+    async def release(self, ticket: str) -> None:
+        """Let go of what is held under ``ticket``: the call was not made, or is booked."""
+        if ticket:
+            await asyncio.to_thread(self._release, ticket)
+
+    @contextlib.asynccontextmanager
+    async def reserve(
+        self,
+        model: str,
+        *,
+        stage: str,
+        input_tokens: int,
+        output_tokens: int,
+        session_id: str = "",
+        turn_id: str = "",
+    ) -> AsyncIterator[str]:
+        """Hold the money for one call while the block runs; book the call within the block.
+
+        For calls that do not go through the model port, which asks by itself. Raises
+        :class:`BudgetError` before the block begins.
+        """
+        card = await asyncio.to_thread(card_of, self._settings, model)
+        call = Call(card, stage, session_id, turn_id, input_tokens, output_tokens)
+        ticket = await self._admit(call)
+        try:
+            yield ticket
+        finally:
+            await asyncio.shield(self.release(ticket))
+
+    def state(self, *, session_id: str = "", turn_id: str = "") -> list[Cap]:
+        """The caps that are set, and how far each is used up. Blocks: call from a thread."""
+        if not self._caps() or not self._file.path.exists():
+            return [Cap(name, what, limit, 0.0, 0.0) for name, what, limit in self._caps()]
+
+        def read(db: sqlite3.Connection) -> list[Cap]:
+            return self._sums(db, session_id, turn_id)
+
+        return self._file.use(read, verb="read")
+
+    # -- within -------------------------------------------------------------------------
+
+    def _caps(self) -> list[tuple[str, str, float]]:
+        budget = self._settings.budget
+        named = [
+            ("day_usd", "today", budget.day_usd),
+            ("session_usd", "in this session", budget.session_usd),
+            ("cell_usd", "by this cell", budget.cell_usd),
+        ]
+        return [(name, what, limit) for name, what, limit in named if limit is not None]
+
+    async def _admit(self, call: Call) -> str:
+        if call.card.local or not self._caps():
+            return ""
+        if call.most_usd is None:
+            if self._settings.budget.unknown_prices == "allow":
+                return ""
+            raise BudgetError(self._unknown(call.card))
+        if call.most_usd == 0:
+            return ""
+        try:
+            return await self._held(call, call.most_usd)
+        except LedgerError as error:
+            raise BudgetError(
+                f"The budget cannot be checked, so nothing may be spent. {error}"
+            ) from None
+
+    async def _held(self, call: Call, usd: float) -> str:
+        ticket = uuid.uuid4().hex
+        work = asyncio.ensure_future(asyncio.to_thread(self._hold, call, usd, ticket))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread goes on: what it holds in the end must not stay held.
+            loop = asyncio.get_running_loop()
+            work.add_done_callback(lambda _: loop.run_in_executor(None, self._release, ticket))
+            raise
+
+    def _hold(self, call: Call, usd: float, ticket: str) -> str:
+        pid, begun = _this_process()
+        now = time.time()
+        times = (now, now + _HELD_AT_MOST_S)
+        whose = (call.session_id, call.turn_id, call.stage, call.card.name)
+        row: tuple[Any, ...] = (ticket, *times, *whose, usd, socket.gethostname(), pid, begun)
+
+        def take(db: sqlite3.Connection) -> str:
+            db.execute("BEGIN IMMEDIATE")
+            with db:
+                _drop_stale(db)
+                for cap in self._sums(db, call.session_id, call.turn_id):
+                    if cap.spent + cap.held + usd > cap.limit + _TINY:
+                        raise BudgetError(_refusal(cap, call, usd))
+                db.execute(_HOLD, row)
+            return ticket
+
+        return self._file.use(take, verb="written")
+
+    def _release(self, ticket: str) -> None:
+        def drop(db: sqlite3.Connection) -> None:
+            with db:
+                db.execute("DELETE FROM reservation WHERE id = ?", (ticket,))
+
+        with contextlib.suppress(LedgerError):  # it lapses by itself, and blocks nothing but money
+            self._file.use(drop, verb="written")
+
+    def _sums(self, db: sqlite3.Connection, session_id: str, turn_id: str) -> list[Cap]:
+        midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+        keys: dict[str, tuple[str, Any]] = {
+            "day_usd": ("at >= ?", midnight.timestamp()),
+            "session_usd": ("session_id = ?", session_id),
+            "cell_usd": ("turn_id = ?", turn_id),
+        }
+        caps = []
+        for setting, what, limit in self._caps():
+            test, value = keys[setting]
+            if value == "":
+                continue
+            spent, unpriced = db.execute(_SPENT + test, (value,)).fetchone()
+            (held,) = db.execute(_HELD + test, (value,)).fetchone()
+            caps.append(Cap(setting, what, limit, spent, held, unpriced))
+        return caps
+
+    def _unknown(self, card: ModelCard) -> str:
+        names = " and ".join(f"budget.{name}" for name, _, _ in self._caps())
+        return (
+            f"The price of {card.name} is unknown, so {names} could not be kept and it was not "
+            f'asked: give input_price and output_price in [models.cards."{card.name}"] of '
+            "aiki.toml, or allow it with `aiki config set budget.unknown_prices allow`."
+        )
+
+
+def _refusal(cap: Cap, call: Call, usd: float) -> str:
+    price = call.card.price.at(call.counted_tokens)
+    held = f" and {_usd(cap.held)} held for calls under way" if cap.held else ""
+    calls = f"{cap.unpriced} {'call' if cap.unpriced == 1 else 'calls'}"
+    unknown = f" (and {calls} of unknown price)" if cap.unpriced else ""
+    enough = _round_up(cap.spent + cap.held + usd)
+    return (
+        f"{call.card.name} was not asked: {_usd(cap.spent)} is spent {cap.what}{held}{unknown}, "
+        f"this call could cost up to {_usd(usd)} (about {call.counted_tokens:,} tokens in at "
+        f"${price.input:g} and at most {call.output_tokens:,} out at ${price.output or 0:g} per "
+        f"million), and the cap is {_usd(cap.limit)}: raise it with "
+        f"`aiki config set budget.{cap.setting} {enough}`, or pick a model of this machine with "
+        "%aiki_model local."
+    )
+
+
+def _round_up(usd: float) -> str:
+    """The next figure of two digits that is enough: 0.0123 -> 0.013."""
+    digits = 1 - math.floor(math.log10(max(usd, 1e-6)))
+    return f"{math.ceil(usd * 10**digits * (1 - 1e-9)) / 10**digits:.{max(digits, 0)}f}"
+
+
+def _usd(amount: float) -> str:
+    if amount == 0:
+        return "$0"
+    digits = max(2, 1 - math.floor(math.log10(amount)))
+    return f"${amount:.{min(digits, 8)}f}"
+
+
+def _drop_stale(db: sqlite3.Connection) -> None:
+    """Let go of what lapsed, and of what processes of this machine held that are no more."""
+    db.execute("DELETE FROM reservation WHERE expires < ?", (time.time(),))
+    host = socket.gethostname()
+    rows = db.execute("SELECT DISTINCT pid, begun FROM reservation WHERE host = ?", (host,))
+    for pid, begun in rows.fetchall():
+        if not _alive(pid, begun):
+            db.execute(
+                "DELETE FROM reservation WHERE host = ? AND pid = ? AND begun = ?",
+                (host, pid, begun),
+            )
+
+
+def _this_process() -> tuple[int, float]:
+    import psutil
+
+    pid = os.getpid()
+    return pid, psutil.Process(pid).create_time()
+
+
+def _alive(pid: int, begun: float) -> bool:
+    """Whether the process that began then still runs; a number may be given out again."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - begun) < 1.0
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True  # it is there, and not ours to look into
