@@ -5,7 +5,7 @@ and have a cache of their own. A prompt is one segment of many tokens, a batch o
 segments of one.
 """
 from std.math import exp, sqrt
-from activations import encode, gate, normalise, rotate, spread
+from activations import encode, gate, normalise, refine, rotate, spread
 from attention import Asking, Cache, KEYS, NEVER, attend, begin, store
 from model import (
     DOWN,
@@ -27,6 +27,7 @@ from model import (
     VALUE,
     VOCABULARY,
     WIDTH,
+    own_rows,
     part_floats,
     plan_scratch,
 )
@@ -132,21 +133,67 @@ def panel_at(job: Job, s: Scratch, token: Int, columns: Int) -> Panel:
         job.room(s.sums).unsafe_offset(token * blocks),
         job.room(s.halves).unsafe_offset(2 * token * blocks),
         job.room(s.floats).unsafe_offset(token * columns),
+        job.room(s.rest).unsafe_bitcast[Int8]().unsafe_offset(token * columns),
+        job.room(s.rest_scales).unsafe_offset(token * blocks),
+        job.room(s.fine).unsafe_bitcast[Int32]().unsafe_offset(token * blocks),
     )
 
 
 @always_inline
-def hand_over(
-    job: Job, s: Scratch, row: Int, x: Floats, columns: Int, integers: Bool, floats: Bool
+def panels(rows: Int) -> Int:
+    """How many panels there are."""
+    return (rows + WIDE - 1) // WIDE
+
+
+@always_inline
+def own_room(job: Job, s: Scratch, place: Place) -> Floats:
+    """This thread's part of the working memory: first the rows of a panel."""
+    return job.room(s.own + place.number * s.own_bytes)
+
+
+def fill_panel(
+    job: Job,
+    s: Scratch,
+    rows: Int,
+    first: Int,
+    x: Floats,
+    stride: Int,
+    columns: Int,
+    floats: Bool,
+    integers: Bool,
+    energies: Floats,
 ):
-    """Put a token's activations where the matrices will read them."""
-    var first = row // WIDE * WIDE
-    var width = width_at(job.rows(), first)
+    """Put the tokens of the panel that begins at `first` where the matrices read them."""
+    var width = width_at(rows, first)
+    var count = min(WIDE, rows - first)
     var panel = panel_at(job, s, first, columns)
+    for j in range(count):
+        if integers:
+            encode(x.unsafe_offset(j * stride), columns, panel, width, j)
+        if floats:
+            spread(x.unsafe_offset(j * stride), columns, panel, width, j)
     if integers:
-        encode(x, columns, panel, width, row - first)
-    if floats:
-        spread(x, columns, panel, width, row - first)
+        refine(x, stride, count, columns, panel, width, energies)
+
+
+def hand_over(
+    job: Job,
+    s: Scratch,
+    x: Floats,
+    stride: Int,
+    columns: Int,
+    floats: Bool,
+    integers: Bool,
+    place: Place,
+):
+    """Put this thread's panels of activations where the matrices read them."""
+    var energies = own_room(job, s, place).unsafe_offset(WIDE * job.model().widest())
+    var rows = job.rows()
+    for p in range(place.first(panels(rows)), place.last(panels(rows))):
+        var from_row = x.unsafe_offset(p * WIDE * stride)
+        fill_panel(
+            job, s, rows, p * WIDE, from_row, stride, columns, floats, integers, energies
+        )
 
 
 def multiply(job: Job, s: Scratch, m: Matrix, to: Floats, stride: Int, first: Int, last: Int):
@@ -185,29 +232,26 @@ def add_product(job: Job, s: Scratch, m: Matrix, place: Place):
             )
 
 
-@always_inline
-def own_room(job: Job, s: Scratch, place: Place) -> Floats:
-    """This thread's part of the working memory: first a row."""
-    return job.room(s.own + place.number * s.own_bytes)
-
-
 def normalise_rows(
-    job: Job, s: Scratch, norm: Floats, integers: Bool, floats: Bool, place: Place
+    job: Job, s: Scratch, norm: Floats, floats: Bool, integers: Bool, place: Place
 ):
     """Norm of this thread's tokens, ready for the matrices."""
-    var width = job.model().size(WIDTH)
-    var row = own_room(job, s, place)
-    for r in range(place.first(job.rows()), place.last(job.rows())):
-        normalise(
-            job.room(s.hidden).unsafe_offset(r * width), norm, width, job.model().epsilon(), row
-        )
-        hand_over(job, s, r, row, width, integers, floats)
+    var m = job.model()
+    var width = m.size(WIDTH)
+    var own = own_room(job, s, place)
+    var energies = own.unsafe_offset(WIDE * m.widest())
+    var rows = job.rows()
+    for p in range(place.first(panels(rows)), place.last(panels(rows))):
+        for j in range(min(WIDE, rows - p * WIDE)):
+            var x = job.room(s.hidden).unsafe_offset((p * WIDE + j) * width)
+            normalise(x, norm, width, m.epsilon(), own.unsafe_offset(j * width))
+        fill_panel(job, s, rows, p * WIDE, own, width, width, floats, integers, energies)
 
 
 def asking(job: Job, s: Scratch, place: Place) -> Asking:
     """This thread's room for queries."""
     var m = job.model()
-    var at = own_room(job, s, place).unsafe_offset(round_up(m.widest(), 16))
+    var at = own_room(job, s, place).unsafe_offset(own_rows(m))
     var query = at
     at = at.unsafe_offset(round_up(m.size(HEAD) * WIDE, 16))
     var weights = at
@@ -396,7 +440,7 @@ def attention(job: Job, s: Scratch, layer: Int, mut place: Place):
     var wo = m.of_layer(layer, OUTPUT)
     var floats = is_float(wq.format) or is_float(wk.format) or is_float(wv.format)
     var integers = not (is_float(wq.format) and is_float(wk.format) and is_float(wv.format))
-    normalise_rows(job, s, m.vector(1 + NORMS * layer), integers, floats, place)
+    normalise_rows(job, s, m.vector(1 + NORMS * layer), floats, integers, place)
     place.meet()
     var queries = round_up(m.queries(), TILE)
     var keys = round_up(m.keys(), TILE)
@@ -424,17 +468,23 @@ def attention(job: Job, s: Scratch, layer: Int, mut place: Place):
             attend_many(job, s, layer, number, row, place)
         row += job.segment(number, 0)
     place.meet()
-    var mine = place.first(job.rows())
-    var end = place.last(job.rows())
+    var mine = place.first(panels(job.rows())) * WIDE
+    var end = place.last(panels(job.rows())) * WIDE
     row = 0
     for number in range(job.segments()):
-        var tokens = job.segment(number, 0)
-        for r in range(max(row, mine), min(row + tokens, end)):
-            if tokens == 1:
-                merge_one(job, s, number, r, place.threads)
-            var x = job.room(s.seen).unsafe_offset(r * queries)
-            hand_over(job, s, r, x, m.queries(), not is_float(wo.format), is_float(wo.format))
-        row += tokens
+        if job.segment(number, 0) == 1 and row >= mine and row < end:
+            merge_one(job, s, number, row, place.threads)
+        row += job.segment(number, 0)
+    hand_over(
+        job,
+        s,
+        job.room(s.seen),
+        queries,
+        m.queries(),
+        is_float(wo.format),
+        not is_float(wo.format),
+        place,
+    )
     place.meet()
     add_product(job, s, wo, place)
     place.meet()
@@ -449,7 +499,7 @@ def gates(job: Job, s: Scratch, layer: Int, mut place: Place):
     var hidden = m.size(HIDDEN)
     var floats = is_float(wg.format) or is_float(wu.format)
     var integers = not (is_float(wg.format) and is_float(wu.format))
-    normalise_rows(job, s, m.vector(2 + NORMS * layer), integers, floats, place)
+    normalise_rows(job, s, m.vector(2 + NORMS * layer), floats, integers, place)
     place.meet()
     var first = place.first(wg.tiles())
     var last = place.last(wg.tiles())
@@ -462,16 +512,7 @@ def gates(job: Job, s: Scratch, layer: Int, mut place: Place):
             var at = row * hidden + t * TILE
             g.unsafe_store(at, gate(g.unsafe_load[width=16](at), u.unsafe_load[width=16](at)))
     place.meet()
-    for row in range(place.first(job.rows()), place.last(job.rows())):
-        hand_over(
-            job,
-            s,
-            row,
-            g.unsafe_offset(row * hidden),
-            hidden,
-            not is_float(wd.format),
-            is_float(wd.format),
-        )
+    hand_over(job, s, g, hidden, hidden, is_float(wd.format), not is_float(wd.format), place)
     place.meet()
     add_product(job, s, wd, place)
     place.meet()
@@ -500,25 +541,27 @@ def score_last(job: Job, s: Scratch, mut place: Place):
     var width = m.size(WIDTH)
     var count = job.segments()
     var stride = round_up(m.size(VOCABULARY), TILE)
-    var row = own_room(job, s, place)
+    var own = own_room(job, s, place)
     if place.number == 0:
         var last = -1
         for number in range(count):
             last += job.segment(number, 0)
-            normalise(
-                job.room(s.hidden).unsafe_offset(last * width),
-                m.vector(0),
-                width,
-                m.epsilon(),
-                row,
-            )
-            var first = number // WIDE * WIDE
-            var wide = width_at(count, first)
-            var panel = panel_at(job, s, first, width)
-            if is_float(head.format):
-                spread(row, width, panel, wide, number - first)
-            else:
-                encode(row, width, panel, wide, number - first)
+            var x = job.room(s.hidden).unsafe_offset(last * width)
+            var j = number % WIDE
+            normalise(x, m.vector(0), width, m.epsilon(), own.unsafe_offset(j * width))
+            if j == WIDE - 1 or number == count - 1:
+                fill_panel(
+                    job,
+                    s,
+                    count,
+                    number - j,
+                    own,
+                    width,
+                    width,
+                    is_float(head.format),
+                    not is_float(head.format),
+                    own.unsafe_offset(WIDE * m.widest()),
+                )
     place.meet()
     var begin_tile = place.first(head.tiles())
     var end_tile = place.last(head.tiles())

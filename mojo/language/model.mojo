@@ -208,6 +208,9 @@ struct Scratch(TrivialRegisterPassable):
     var sums: Int
     var halves: Int
     var floats: Int
+    var rest: Int
+    var rest_scales: Int
+    var fine: Int
     var parts: Int
     var own: Int  # of thread 0; the others follow
     var own_bytes: Int
@@ -220,13 +223,19 @@ def part_floats(model: Model) -> Int:
     return round_up(model.size(HEADS) * (model.padded_head() + 2), 16)
 
 
+@always_inline
+def own_rows(model: Model) -> Int:
+    """Floats that a thread needs to prepare a panel: its rows, and an energy a block."""
+    return WIDE * model.widest() + round_up(model.widest() // BLOCK, 16)
+
+
 def plan_scratch(model: Model, rows: Int, segments: Int, threads: Int) -> Scratch:
     """Working memory for `rows` tokens; what must outlive a call lies before `parts`."""
     var r = round_up(rows, WIDE)
     var wide = model.widest()
     var queries = round_up(model.queries(), TILE)
     var keys = round_up(model.keys(), TILE)
-    var s = Scratch(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    var s = Scratch(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     var at = round_up(r * model.size(WIDTH) * 4, 64)
     s.query = at
     at += round_up(r * queries * 4, 64)
@@ -252,12 +261,18 @@ def plan_scratch(model: Model, rows: Int, segments: Int, threads: Int) -> Scratc
     at += round_up(r * wide // BLOCK * 8, 64)
     s.floats = at
     at += round_up(r * wide * 4, 64)
+    s.rest = at
+    at += round_up(r * wide, 64)
+    s.rest_scales = at
+    at += round_up(r * wide // BLOCK * 4, 64)
+    s.fine = at
+    at += round_up(r * wide // BLOCK * 4, 64)
     s.parts = at
     at += segments * threads * part_floats(model) * 4
     s.own = at
-    # A row, queries, weights, sums, then maxima, totals and limits.
+    # Rows of a panel and their energies, queries, weights, sums, then maxima, totals and limits.
     s.own_bytes = (
-        round_up(wide, 16)
+        own_rows(model)
         + round_up(model.size(HEAD) * WIDE, 16)
         + WIDE * KEYS
         + WIDE * model.padded_head()

@@ -7,6 +7,8 @@ halves). Weights in floating point meet floating-point activations.
 
 Activations of T tokens lie together: `codes` (blocks, T, 32), `scales` and `sums` (blocks, T),
 `halves` (blocks, T, 2), where sums are scale times the sum of the codes; `floats` (columns, T).
+Blocks with large activations carry most of the rounding error. They are `fine`: what rounding left
+over is coded once more, in `rest`, and sums count both.
 """
 from std.memory import bitcast
 from std.sys import prefetch
@@ -75,6 +77,9 @@ struct Panel(TrivialRegisterPassable):
     var sums: Floats
     var halves: Floats
     var floats: Floats
+    var rest: SignedBytes  # codes of what rounding left over, in blocks that are `fine`
+    var rest_scales: Floats
+    var fine: Ints
 
 
 @always_inline
@@ -87,53 +92,74 @@ def wide_scales[full: Bool](p: Bytes, at: Int) -> F16:
 
 
 @always_inline
+def plane[
+    bits: Int, span: Int, signed: Bool, room: Int, T: Int
+](
+    p: Bytes,
+    part: Int,
+    codes: SignedBytes,
+    scales: Floats,
+    d: F16,
+    mut acc: Array[F16, T],
+):
+    """Add `span` columns of a block, from column `part * span` on, for one plane of codes."""
+    comptime VECTORS = span // 4 * bits // 8
+    comptime CHAINS = 2 if T == 1 else 1
+    var four = codes.unsafe_offset(part * span).unsafe_bitcast[Int32]()
+    var ia = Array[I16, T * CHAINS](fill=I16(0))
+    comptime for v in range(VECTORS):
+        comptime if T == 1:
+            prefetch(p.unsafe_offset(2048 + v * 64))
+        var u = p.unsafe_load[width=64](room + v * 64)
+        comptime if bits == 4:
+            var low = u & 15
+            var high = u >> 4
+            comptime for j in range(T):
+                ia[j] = dot4[False](ia[j], low, four[unsafe_offset=j * 8 + 2 * v])
+            comptime for j in range(T):
+                comptime k = j + T * (CHAINS - 1)
+                ia[k] = dot4[False](ia[k], high, four[unsafe_offset=j * 8 + 2 * v + 1])
+        else:
+            comptime for j in range(T):
+                comptime k = j + T * (v % CHAINS)
+                ia[k] = dot4[signed](ia[k], u, four[unsafe_offset=j * 8 + v])
+    comptime for j in range(T):
+        var total = ia[j]
+        comptime if CHAINS == 2:
+            total += ia[j + T]
+        acc[j] = total.cast[DType.float32]().fma(d * scales[unsafe_offset=j], acc[j])
+
+
+@always_inline
 def integer_tile[
     bits: Int, span: Int, minimum: Bool, full: Bool, offset: Int, T: Int
 ](w: Bytes, blocks: Int, x: Panel, to: Floats, stride: Int):
     """One tile of integer codes; `span` columns share a scale."""
     comptime signed = offset == 128
     comptime ROOM = (64 if full else 32) * (2 if minimum else 1)
-    comptime VECTORS = span // 4 * bits // 8
-    comptime CHAINS = 2 if T == 1 else 1
     var acc = Array[F16, T](fill=F16(0))
     var p = w
     for b in range(blocks):
-        var four = x.codes.unsafe_offset(b * T * BLOCK).unsafe_bitcast[Int32]()
         comptime for part in range(BLOCK // span):
             var d = wide_scales[full](p, 0)
-            var ia = Array[I16, T * CHAINS](fill=I16(0))
-            comptime for v in range(VECTORS):
-                comptime if T == 1:
-                    prefetch(p.unsafe_offset(2048 + v * 64))
-                var u = p.unsafe_load[width=64](ROOM + v * 64)
-                comptime if bits == 4:
-                    var low = u & 15
-                    var high = u >> 4
-                    comptime g = part * (span // 4) + 2 * v
-                    comptime for j in range(T):
-                        ia[j] = dot4[False](ia[j], low, four[unsafe_offset=j * 8 + g])
-                    comptime for j in range(T):
-                        comptime k = j + T * (CHAINS - 1)
-                        ia[k] = dot4[False](ia[k], high, four[unsafe_offset=j * 8 + g + 1])
-                else:
-                    comptime g = part * (span // 4) + v
-                    comptime for j in range(T):
-                        comptime k = j + T * (v % CHAINS)
-                        ia[k] = dot4[signed](ia[k], u, four[unsafe_offset=j * 8 + g])
-            comptime for j in range(T):
-                var total = ia[j]
-                comptime if CHAINS == 2:
-                    total += ia[j + T]
-                var s = x.scales[unsafe_offset=b * T + j]
-                acc[j] = total.cast[DType.float32]().fma(d * s, acc[j])
+            var at = b * T
+            var codes = x.codes.unsafe_offset(at * BLOCK)
+            plane[bits, span, signed, ROOM, T](
+                p, part, codes, x.scales.unsafe_offset(at), d, acc
+            )
+            if x.fine[unsafe_offset=b] != 0:
+                var rest = x.rest.unsafe_offset(at * BLOCK)
+                plane[bits, span, signed, ROOM, T](
+                    p, part, rest, x.rest_scales.unsafe_offset(at), d, acc
+                )
             comptime if minimum or carries_offset[signed]():
                 var m = wide_scales[full](p, 1) if minimum else d * Float32(-offset)
                 comptime for j in range(T):
                     comptime if span == BLOCK:
-                        acc[j] = m.fma(F16(x.sums[unsafe_offset=b * T + j]), acc[j])
+                        acc[j] = m.fma(F16(x.sums[unsafe_offset=at + j]), acc[j])
                     else:
-                        acc[j] = m.fma(F16(x.halves[unsafe_offset=(b * T + j) * 2 + part]), acc[j])
-            p = p.unsafe_offset(ROOM + VECTORS * 64)
+                        acc[j] = m.fma(F16(x.halves[unsafe_offset=(at + j) * 2 + part]), acc[j])
+            p = p.unsafe_offset(ROOM + span // 4 * bits // 8 * 64)
     comptime for j in range(T):
         to.unsafe_store(j * stride, acc[j])
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 NEVER = threading.Event()
-NEAR_TIE = 0.25  # difference of log-probabilities below which either token may win
+NEAR_TIE = 0.05  # difference of log-probabilities below which either token may win
 TEXT = "The tide comes in, the tide goes out; Harald watches from Bergen and counts the boats. "
 
 
@@ -70,14 +70,14 @@ def test_it_follows_the_reference_engine(smollm: LocalModel, swift: LocalModel) 
         assert int(found.argmax()) == token or first - second < NEAR_TIE, f"step {step}"
         found = swift.engine.forward([token], ours, NEVER)
         expected = smollm.engine.forward([token], theirs, NEVER)
-    assert np.mean(divergences) < 0.002
+    assert np.mean(divergences) < 0.0015
     assert max(divergences) < 0.02
 
 
 @pytest.mark.slow
 def test_long_contexts_agree_too(smollm: LocalModel, swift: LocalModel) -> None:
-    ids = smollm.tokenizer.encode(TEXT * 32)[:700]
-    for length in (700, 130, 13, 5, 2):
+    ids = smollm.tokenizer.encode(TEXT * 32)[:300]
+    for length in (300, 13, 5, 2):
         kl = divergence(smollm.logprobs(ids[:length]), swift.logprobs(ids[:length]))
         assert kl < 0.01, f"{length} tokens"
 
@@ -192,7 +192,7 @@ def test_several_conversations_in_one_step(swift: LocalModel) -> None:
             alone.append(engine.forward(ids[-1:], other, NEVER))
         found = engine.step([ids[-1] for ids in prompts[:count]], together)
         for one, expected in zip(found, alone, strict=True):
-            assert divergence(expected, one) < 1e-3
+            assert divergence(expected, one) < 5e-3
     with pytest.raises(ValueError):
         engine.step([1, 2], [together[0], together[0]])
 
