@@ -230,9 +230,7 @@ def encode(
         for b in range(blocks):
             var n = (tokens - done + blocks - b - 1) // (blocks - b)
             code_rows(mix, x.unsafe_offset(done * width), width, n, codes, steps)
-            multiply[False](
-                mix, n, codes, steps, wide.unsafe_offset(done * 3 * width), 3 * width
-            )
+            multiply[False](mix, n, codes, steps, wide.unsafe_offset(done * 3 * width), 3 * width)
             done += n
         for i in range(texts):
             var first = Int(starts[unsafe_offset=i])

@@ -13,6 +13,7 @@ comptime Bytes = Pointer[UInt8, MutUntrackedOrigin]
 comptime SignedBytes = Pointer[Int8, MutUntrackedOrigin]
 comptime Shorts = Pointer[UInt16, MutUntrackedOrigin]
 comptime Ints = Pointer[Int32, MutUntrackedOrigin]
+comptime Counts = Pointer[UInt32, MutUntrackedOrigin]
 comptime Longs = Pointer[Int64, MutUntrackedOrigin]
 comptime Keys = Pointer[UInt64, MutUntrackedOrigin]
 
@@ -26,6 +27,7 @@ comptime INT_LANES = BYTE_LANES // 4
 comptime LONG_LANES = BYTE_LANES // 8
 
 comptime BLOCK_ROWS = 64  # rows that lie interleaved in the 1-bit codes
+comptime CHUNK = 16384  # rows estimated at a time: 32 kB of estimates, close to the core
 
 
 @always_inline

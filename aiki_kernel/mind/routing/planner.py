@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from aiki_kernel.config import Settings
 
-EMBED_S = 1.0
+EMBED_S = 5.0  # recall, which has to embed the same message, is waited for anyway
 
 Embed = Callable[[str], Awaitable["NDArray[np.float32]"]]
 """The embedding of a message by the memory's own embedder."""
@@ -56,20 +56,18 @@ class Planner:
         chosen = chosen_model(message, conversation)
         if chosen is not None:
             return chosen
-        name = self.router_name(conversation)
-        if name == "fixed" and not conversation.route:
+        if not conversation.route and self.router_name(conversation) == "fixed":
             return Fixed(default(self.settings)).decide(Question(message.text, ()))
-        return await self.weigh(message, conversation, name)
+        return await self.weigh(message, conversation)
 
     async def weigh(
         self, message: Message, conversation: Conversation, name: str | None = None
     ) -> Decision:
-        """Let the router called ``name`` decide, whatever is pinned by name."""
+        """The session's tier, if it is pinned to one, else what the router decides; with
+        ``name`` the router called so, whatever is pinned."""
         found = await asyncio.to_thread(self.priced, message, conversation)
         tier = conversation.route
-        if name is None:
-            name = self.router_name(conversation)
-        elif tier and tier != AUTO:
+        if name is None and tier and tier != AUTO:
             decision = router.pinned(tier, found)
             if decision is None:
                 raise ModelError(
@@ -77,6 +75,7 @@ class Planner:
                     f"key, name one under [routing] {tier}, or `%aiki_route auto`."
                 )
             return decision
+        name = name or self.router_name(conversation)
         made, judge = await asyncio.to_thread(self.router, name)
         vector, note = await self._vector(message.text, judge)
         decision = made.decide(Question(message.text, found, vector))
