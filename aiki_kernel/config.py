@@ -51,6 +51,9 @@ class Generation(_Section):
     temperature: float = Field(0.3, ge=0, le=2)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0 means no limit; local models only")
+    min_p: float = Field(
+        0.0, ge=0, le=1, description="least part of the likeliest; local models only"
+    )
     repetition_penalty: float = Field(
         1.1, ge=1, le=2, description="keeps small models from running in circles; local models only"
     )

@@ -299,7 +299,8 @@ class Consciousness:
         async def book() -> None:
             for entry in run.entries:
                 try:
-                    await asyncio.to_thread(self.ledger.record, entry)
+                    priced = await asyncio.to_thread(booking.priced, self.settings, entry)
+                    await asyncio.to_thread(self.ledger.record, priced)
                 except AikiError as error:
                     notes.append(str(error))
                 while self.ledger.notes:

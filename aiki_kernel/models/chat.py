@@ -45,6 +45,7 @@ class ChatRequest:
     temperature: float = 0.7
     top_p: float = 0.95
     top_k: int = 0
+    min_p: float = 0.0
     repetition_penalty: float = 1.0
     max_tokens: int = 1024
     seed: int | None = None

@@ -41,6 +41,10 @@ class Gate(Protocol):
         """Let ``request`` pass to ``card``'s model; "" or a ticket. Raises AikiError if not."""
         ...
 
+    async def settle(self, ticket: str, usd: float) -> None:
+        """The call of ``ticket`` has ended and cost ``usd``; it is still to be booked."""
+        ...
+
     async def release(self, ticket: str) -> None:
         """The call of ``ticket`` was not made after all, or cost nothing."""
         ...
@@ -167,14 +171,13 @@ class Fallback:
                         self._breaker.succeeded(one.name)
                         settled = True
                         event = _told(event, one, hops, ticket)
+                        await self._settle(ticket, asked, one, event)
                         if limit < request.max_tokens and event.reason == "length":
                             event.detail["notes"] = [
                                 *event.detail.get("notes", []),
                                 window.shortened(one, limit),
                             ]
                     yield event
-            if ticket and not request.turn_id:
-                await self._release(ticket)  # nobody will book this call
         except AikiError as error:
             settled = True
             self._learn(error, one.name)
@@ -184,6 +187,24 @@ class Fallback:
         finally:
             if not settled:
                 self._breaker.given_back(one.name)
+
+    async def _settle(
+        self, ticket: str, asked: ChatRequest, one: ModelCard, event: Finished
+    ) -> None:
+        """Hold no more than what the call did cost, until it is booked."""
+        if not ticket or self._gate is None:
+            return
+        if not asked.turn_id:
+            await self._gate.release(ticket)  # nobody will book this call
+            return
+        used = event.usage
+        usd = event.detail.get("cost_usd")
+        if usd is None:
+            usd = one.cost_usd(
+                used.input_tokens, used.output_tokens, used.cached_tokens, used.cache_write_tokens
+            )
+        if usd is not None:
+            await self._gate.settle(ticket, usd)
 
     async def _release(self, ticket: str) -> None:
         if self._gate is not None:

@@ -328,13 +328,17 @@ def _count(call: _Call, usage: dict[str, Any]) -> None:
         return int(value) if isinstance(value, int | float) else 0
 
     details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    details = details if isinstance(details, dict) else {}
+    cached = details.get("cached_tokens")
+    # OpenRouter's name, then Anthropic's own behind some gateways
+    written = details.get("cache_write_tokens") or usage.get("cache_creation_input_tokens")
     if usage.get("prompt_tokens") is None and usage.get("completion_tokens") is None:
         return
     call.usage = Usage(
         number(usage.get("prompt_tokens")),
         number(usage.get("completion_tokens")),
         number(cached),
+        cache_write_tokens=number(written),
     )
     if isinstance(usage.get("cost"), int | float):
         call.detail["cost_usd"] = float(usage["cost"])  # what OpenRouter says it charged

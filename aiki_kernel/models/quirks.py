@@ -76,6 +76,7 @@ class Quirks:
             body["extra_body"] = {
                 "session_id": request.session_id,
                 "top_k": request.top_k,
+                "min_p": request.min_p,
                 "repetition_penalty": request.repetition_penalty,
                 "backend": request.backend,
             }

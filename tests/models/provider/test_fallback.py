@@ -67,12 +67,16 @@ class Line:
 class Gate:
     def __init__(self, refuse: str = "") -> None:
         self.refuse, self.admitted, self.released = refuse, list[tuple[str, int, int]](), []
+        self.settled: list[tuple[str, float]] = []
 
     async def admit(self, request: ChatRequest, card: ModelCard) -> str:
         if card.name == self.refuse:
             raise AikiError("The budget is spent.")
         self.admitted.append((card.name, request.prompt_tokens, request.max_tokens))
         return f"ticket {len(self.admitted)}"
+
+    async def settle(self, ticket: str, usd: float) -> None:
+        self.settled.append((ticket, usd))
 
     async def release(self, ticket: str) -> None:
         self.released.append(ticket)
@@ -85,7 +89,7 @@ async def line(
     monkeypatch.setenv("FAULT_API_KEY", "test-key-0000")
     here = {"base_url": fault_server.base_url}
     settings = load(
-        timeouts={"connect": 1.0, "first_token": 0.4, "between_tokens": 0.3, "retries": 1},
+        timeouts={"connect": 1.0, "first_token": 1.5, "between_tokens": 0.5, "retries": 1},
         endpoints={
             "a": Endpoint(**here, api_key_env="FAULT_API_KEY", input_price=1, output_price=2),
             "b": Endpoint(**here, api_key_env="FAULT_API_KEY", input_price=1, output_price=2),
@@ -319,6 +323,8 @@ async def test_the_gate_is_asked_before_each_call_and_hops_never_pass_a_refusal(
     assert line.gate.released == ["ticket 1"], "the failed call costs nothing"
     assert isinstance(end, Finished)
     assert end.detail["reservation"] == "ticket 2"
+    cost = (end.usage.input_tokens + 2 * end.usage.output_tokens) / 1e6
+    assert line.gate.settled == [("ticket 2", pytest.approx(cost))]
     line.gate = Gate(refuse="b/ok")
     before = len(line.server.requests)
     _, _, end = await line.ask("a/503", "b/ok", "b/echo")
