@@ -321,22 +321,25 @@ class VectorIndex:
         """
         started = time.perf_counter()
         name = backend or self.backend
-        if backend and backend != "auto" and self._backend(backend).needs_shared_memory:
-            self._share()
         writes = self._writes
-        ready = self._ready.get((k, method, recall, name)) if mask is None else None
-        if (
-            ready is not None
-            and type(query) is np.ndarray
-            and query.dtype is intake.FLOAT32
-            and query.shape == self._shape
-            and query.flags.c_contiguous
-            and ready[0] is self._state
-        ):
-            found = ready[1](query)
-        else:
-            queries = intake.queries_in(query, self.dim)
-            found = self._answer(queries, k, mask, method, recall, name)
+        found = None
+        if mask is None:
+            ready = self._ready.get((k, method, recall, name))
+            if (
+                ready is not None
+                and ready[0] is self._state
+                and type(query) is np.ndarray
+                and query.dtype is intake.FLOAT32
+                and query.shape == self._shape
+            ):
+                try:
+                    found = ready[1](query)
+                except (ValueError, BufferError):  # its components lie apart: it is copied below
+                    found = None
+        if found is None:
+            if backend and backend != "auto" and self._backend(backend).needs_shared_memory:
+                self._share()
+            found = self._answer(intake.queries_in(query, self.dim), k, mask, method, recall, name)
         if writes & 1 or writes != self._writes:  # rows were overwritten meanwhile
             queries = intake.queries_in(query, self.dim)
             with self._writing:

@@ -1,7 +1,7 @@
 """What every kernel shares: pointer types, register widths, and what the target CPU can do.
 
 Three variants are compiled from the same sources: AVX2 (x86-64-v3), AVX-512 with VNNI, and
-AVX-512 with VNNI and VBMI. A kernel asks the flags below at compile time; no kernel asks the
+AVX-512 with VNNI, VBMI and GFNI. A kernel asks the flags below at compile time; no kernel asks the
 CPU at run time.
 """
 from std.memory import Pointer, bitcast
@@ -19,7 +19,9 @@ comptime Keys = Pointer[UInt64, MutUntrackedOrigin]
 
 comptime HAS_AVX512 = CompilationTarget._has_feature["avx512bw"]()
 comptime HAS_VNNI = CompilationTarget._has_feature["avx512vnni"]()
-comptime HAS_VBMI = CompilationTarget._has_feature["avx512vbmi"]()
+comptime HAS_VBMI = CompilationTarget._has_feature["avx512vbmi"]() and CompilationTarget._has_feature[
+    "gfni"
+]()  # they came together
 
 comptime BYTE_LANES = 64 if HAS_AVX512 else 32
 comptime SHORT_LANES = BYTE_LANES // 2
