@@ -124,8 +124,10 @@ class Server(_Section):
 class Local(_Section):
     """The engine for models on this machine."""
 
-    engine: Literal["auto", "numpy"] = "auto"
-    threads: int = Field(0, ge=0, description="0 lets the library choose")
+    engine: Literal["auto", "mojo", "numpy"] = Field(
+        "auto", description="'auto' prefers Mojo; NumPy is the slow reference"
+    )
+    threads: int = Field(0, ge=0, description="0 lets the engine choose")
     keep_loaded_s: float = Field(1800.0, ge=0)
 
 

@@ -149,6 +149,7 @@ class LocalModels:
             {
                 "name": name,
                 "engine": loaded.model.engine_name,
+                "note": loaded.model.note,
                 "file_bytes": loaded.bytes,
                 "load_s": round(loaded.load_s, 3),
                 "idle_s": 0.0 if (name, asked) == self._busy else round(now - loaded.used, 1),

@@ -260,8 +260,9 @@ class Budget:
         names = " and ".join(f"budget.{name}" for name, _, _ in self._caps())
         return (
             f"The price of {card.name} is unknown, so {names} could not be kept and it was not "
-            f'asked: give input_price and output_price in [models.cards."{card.name}"] of '
-            "aiki.toml, or allow it with `aiki config set budget.unknown_prices allow`."
+            f"asked: give its price (`aiki config set models.cards.{card.name}.input_price USD` "
+            "a million tokens, output_price likewise), or allow it with "
+            "`aiki config set budget.unknown_prices allow`."
         )
 
 
