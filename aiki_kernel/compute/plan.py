@@ -29,7 +29,7 @@ METHODS: dict[str, int] = {"exact": 0, "8bit": 1, "1bit": 2, "lists": 3}
 RECALLS: dict[str, float] = {"fast": 0.97, "usual": 0.995, "high": 0.9995, "exact": 1.0}
 SIGNS_FROM = 128  # dimensions; under them sign bits say too little
 ROWS_FOR_CODES = 192  # for fewer rows one pass over the floats is as fast
-ROWS_FOR_LISTS = 50_000  # for fewer rows the scan of all signs is as fast
+ROWS_FOR_LISTS = 150_000  # for fewer rows the scan of all signs is as fast
 DEEPEST = 15_000  # what the kernels take
 
 
