@@ -69,7 +69,10 @@ def costs(
     usd = one.cost_usd(*tokens) if charged is None else charged
     if stage != "generate":
         return Costs(usd, one, 0.0, 0.0)
-    tiers = by_tier(settings)
+    try:
+        tiers = by_tier(settings)
+    except AikiError:  # a chain names what is not there: the router says so, not the books
+        return Costs(usd, one)
     others = [tiers[tier][0] if tiers[tier] else None for tier in ("smart", "cheap")]
     # What was answered by a tier is what that tier costs, whichever of its models it was.
     compared = [

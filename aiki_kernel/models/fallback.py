@@ -20,7 +20,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from aiki_kernel.errors import AikiError, ConfigError, ModelError
+from aiki_kernel.errors import AikiError, ConfigError, DaemonError, ModelError
 from aiki_kernel.models import window
 from aiki_kernel.models.breaker import BREAKER, Breaker
 from aiki_kernel.models.cards import TIERS, ModelCard, card, chain, usable
@@ -109,14 +109,16 @@ class Fallback:
                 self._breaker.hopped(hops[-1])
                 yield hops[-1]
             passed = []
+            begun = False
             try:
                 async with aclosing(self._one(request, one, hops)) as events:
                     async for event in events:
+                        begun = begun or isinstance(event, TextDelta)
                         yield event
                 return
             except AikiError as error:
-                going_on = _may_go_on(error, named=named)
-                if not going_on and (first is None or getattr(error, "stage", "") == "stream"):
+                going_on = not begun and _may_go_on(error, named=named)
+                if not going_on and (first is None or begun):
                     raise
                 passed.append(_Try(name, _why(error) if going_on else f"failed: {error}"))
                 tries.append(passed[-1])
@@ -228,6 +230,8 @@ def _may_go_on(error: AikiError, *, named: bool) -> bool:
     """Whether another model may be a remedy for ``error``."""
     if isinstance(error, ConfigError):  # a key that is no key
         return not named
+    if isinstance(error, DaemonError):  # this machine's own models cannot be reached
+        return True
     if not isinstance(error, ModelError) or error.stage not in ("connect", "first token"):
         return False
     if error.cause in _NOT_SERVED:

@@ -108,6 +108,14 @@ async def test_the_smart_model_itself_saves_nothing(aiki: Aiki) -> None:
     assert row.cheap_only_usd == pytest.approx(row.cost_usd / 10)
 
 
+async def test_a_mistake_in_a_chain_spoils_no_answer(aiki: Aiki) -> None:
+    routing = aiki.settings.routing.model_copy(update={"smart": ("nowhere/x",)})
+    aiki.configure(aiki.settings.model_copy(update={"routing": routing}))
+    assert completed_of(await events_of(aiki, "Hello", model="cheap/ok")).cost_usd > 0
+    (row,) = aiki.ledger.rows()
+    assert row.smart_only_usd is None
+
+
 async def test_a_rerun_is_booked_as_one(aiki: Aiki) -> None:
     await events_of(aiki, "Hello", cell_id="c", model="cheap/ok")
     await events_of(aiki, "Hello", cell_id="c", model="cheap/ok")

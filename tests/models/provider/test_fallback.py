@@ -11,7 +11,7 @@ import pytest
 from fault_server import TEXT, FaultServer, Scenario, closed_port, failing
 
 from aiki_kernel.config import Card, Endpoint, Models, Routing, Settings, load
-from aiki_kernel.errors import AikiError, ModelError
+from aiki_kernel.errors import AikiError, DaemonError, ModelError
 from aiki_kernel.models.breaker import Breaker
 from aiki_kernel.models.cards import ModelCard
 from aiki_kernel.models.chat import ChatMessage, ChatRequest, Finished, Hop, TextDelta
@@ -196,6 +196,16 @@ async def test_a_later_mistake_ends_the_chain_with_both_reasons(line: Line) -> N
     assert "a is failing (503)" in str(end)
     assert "(400)" in str(end)
     assert "ok" not in line.asked()
+
+
+async def test_a_daemon_that_cannot_be_reached_is_a_failure_like_another(line: Line) -> None:
+    def no_daemon() -> None:
+        raise DaemonError("The daemon could not be started: run `aiki daemon run` to see why.")
+
+    line.provider = Provider(line.settings, no_daemon, backoff_s=0.001)  # type: ignore[arg-type]
+    text, hops, _ = await line.ask("local", "b/ok", named=True)
+    assert text == TEXT
+    assert hops == [Hop("local", "b/ok", "could not be reached")]
 
 
 # -- the breaker ----------------------------------------------------------------------------
