@@ -55,7 +55,7 @@ class LlamaWeights:
     @classmethod
     def check(cls, file: GGUF) -> None:
         """Raise what :meth:`read` would, without reading a weight."""
-        cls.read(file, _Untouched())
+        cls.read(file, Untouched())
         for tensor in file.tensors.values():
             if tensor.quant.name not in KNOWN:
                 tensor.quant.decode(np.zeros((1, tensor.quant.nbytes), np.uint8))
@@ -124,7 +124,7 @@ class Stored(Protocol):
     def map(self, floats: int) -> Floats | None: ...
 
 
-class _Untouched:
+class Untouched:
     """Room that nobody reads or fills: addresses, and no memory behind them."""
 
     def map(self, floats: int) -> Floats | None:
