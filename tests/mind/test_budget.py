@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -273,3 +275,44 @@ def test_caps_are_read_from_the_file(aiki_home):
     caps = Budget(Ledger(aiki_home / "ledger.sqlite").file, settings).state()
     assert json.dumps([cap.to_json() for cap in caps])
     assert caps[0].left == 2.5
+
+
+def test_threads_that_spend_at_random_never_pass_the_cap(ledger):
+    """Each call holds its most, costs less, and is booked; some fail. What is booked and held
+    is never more than the cap, and when all are done hardly anything of it is left."""
+    bought = budget(ledger, day_usd=1.0)
+    over: list[float] = []
+    refused: list[str] = []
+
+    def spend(seed: int) -> None:
+        dice = random.Random(seed)
+        for n in range(30):
+            most = dice.uniform(0.01, 0.1)
+            turn = f"{seed}-{n}"
+            try:
+                ticket = asyncio.run(hold(most, turn))
+            except BudgetError as error:
+                refused.append(str(error))
+                continue
+            (cap,) = bought.state()
+            if cap.spent + cap.held > 1.0 + 1e-9:
+                over.append(cap.spent + cap.held)
+            if dice.random() < 0.2:
+                asyncio.run(bought.release(ticket))  # the call failed
+            else:
+                spent = most * dice.uniform(0.3, 1.0)
+                ledger.record(entry(spent, turn_id=turn, stage="consult"))
+
+    async def hold(usd: float, turn: str) -> str:
+        return await call(bought, usd=usd, turn=turn).__aenter__()
+
+    threads = [threading.Thread(target=spend, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert over == []
+    assert refused
+    (cap,) = bought.state()
+    assert cap.held == 0.0
+    assert 0.85 < cap.spent <= 1.0
