@@ -106,6 +106,7 @@ class Aiki:
                     self.settings,
                     self.planner,
                     Labels(self.paths.ledger),
+                    self.connection.admin,
                 )
             return self._consciousness
 

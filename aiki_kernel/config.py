@@ -190,6 +190,26 @@ class Routing(_Section):
     breaker_open_s: float = Field(30.0, gt=0, description="at first; doubles while it fails")
 
 
+class Consult(_Section):
+    """When a smart model is asked for one insight and a cheap one does the work."""
+
+    when: Literal["off", "auto"] = Field(
+        "off", description="'auto': when the router would take the smart model and it saves enough"
+    )
+    least_saving: float = Field(
+        0.3, ge=0, le=1, description="share of the smart model's cost that has to be saved"
+    )
+    confidence: float = Field(
+        0.6, ge=0, le=1, description="calibrated confidence below which the smart model answers"
+    )
+    problem_tokens: int = Field(800, gt=0, description="budget of what the smart model is shown")
+    insight_tokens: int = Field(500, gt=0, description="budget of what it may answer")
+    match: float = Field(
+        0.6, gt=0, le=1, description="agreement of words from which a stored insight is used again"
+    )
+    valid_days: float = Field(90.0, gt=0, description="how long an insight may be used again")
+
+
 class Budget(_Section):
     """Caps in USD. A call that could pass one is refused before it is made; local models never.
 
@@ -237,6 +257,7 @@ class Settings(BaseSettings):
     endpoints: dict[str, Endpoint] = {}
     models: Models = Models()
     routing: Routing = Routing()
+    consult: Consult = Consult()
     budget: Budget = Budget()
 
     def endpoint(self, name: str) -> Endpoint:

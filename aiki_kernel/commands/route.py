@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiki_kernel.mind.events import Decision
     from aiki_kernel.mind.routing.planner import Planner
 
-_PINS = ("smart", "standard", "cheap", "local", "auto")
+_PINS = ("smart", "standard", "cheap", "local", "consult", "auto")
 
 
 def _pins(context: Context, prefix: str) -> Iterable[str]:
@@ -127,6 +127,11 @@ def _pin(context: Context, to: str) -> Result:
     if to == "auto":
         name = _planner(context).router_name(talk)
         return Result({"pinned": None, "router": name}, f"The {name} router decides from now on.")
+    if to == "consult":
+        return Result(
+            {"pinned": "consult"},
+            "Before every answer the smart model is asked for an insight, from now on.",
+        )
     from aiki_kernel.models.cards import by_tier
 
     cards = next((cards for tier, cards in by_tier(context.settings).items() if tier == to), [])
@@ -224,7 +229,8 @@ def _known(context: Context) -> dict[str, Any] | None:
 def _table(decision: Decision) -> Table:
     rows = []
     for one in decision.candidates:
-        mark = "*" if one.model == decision.model else ">" if one.model == decision.then else ""
+        second = one.model in (decision.then, decision.consult)
+        mark = "*" if one.model == decision.model else ">" if second else ""
         quality = None if one.quality is None else f"{100 * one.quality:.0f} %"
         loss = one.cache_loss_usd
         shown = None if not loss and loss is not None else usd(loss)

@@ -63,11 +63,11 @@ def plan_for(
     many lists of a coarse index may be looked into, 0 when it should not be used.
 
     The 1-bit scan needs more survivors among more rows: ``8.5 k (n / 1000)^0.25``, and never
-    fewer than ``10 k``, finds 0.995 of the best ten, four times as many all but a few in
+    fewer than ``15 k``, finds 0.995 of the best ten, four times as many all but a few in
     ten thousand.
     """
     wide = 4 if recall == "high" else 1
-    depth = min(n, wide * max(64, ceil(k * max(10.0, 8.5 * (n / 1000) ** 0.25))))
+    depth = min(n, wide * max(64, ceil(k * max(15.0, 8.5 * (n / 1000) ** 0.25))))
     if method == "auto":
         if recall == "exact" or not coded or n < ROWS_FOR_CODES or k * 8 > n:
             method = "exact"

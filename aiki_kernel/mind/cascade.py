@@ -135,14 +135,19 @@ def refuses(text: str) -> bool:
     return not begin or begin.startswith(lexicon.refusals())
 
 
+def signs_of(said: Said, request: ChatRequest) -> Signs:
+    """What an answer to ``request`` says about itself."""
+    return Signs(
+        refusal=refuses(said.text),
+        malformed=request.response_format is not None and not _is_json(said.text),
+        mean_logprob=said.finished.detail.get("mean_logprob"),
+    )
+
+
 async def _judge(
     run: Run, request: ChatRequest, first: Said, port: ModelPort, settings: Settings
 ) -> tuple[str, Signs]:
-    signs = Signs(
-        refusal=refuses(first.text),
-        malformed=request.response_format is not None and not _is_json(first.text),
-        mean_logprob=first.finished.detail.get("mean_logprob"),
-    )
+    signs = signs_of(first, request)
     why = signs.poor(settings)
     if not why and signs.mean_logprob is None:
         seed = None if request.seed is None else request.seed + 1

@@ -25,6 +25,7 @@ from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
 from aiki_kernel.mind import asking, booking, cascade
 from aiki_kernel.mind.booking import Costs
+from aiki_kernel.mind.consultant import Consultant, InsightStore
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
 from aiki_kernel.mind.events import (
     Completed,
@@ -70,6 +71,7 @@ class Consciousness:
         settings: Settings,
         planner: Planned | None = None,
         labels: Labels | None = None,
+        insights: InsightStore | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -77,6 +79,7 @@ class Consciousness:
         self.settings = settings
         self.planner: Planned = planner or Planner(settings, Paths.default().home)
         self.labels = labels
+        self.consultant = Consultant(settings, model, insights, labels)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -175,6 +178,8 @@ class Consciousness:
         events = self._stream(run, request)
         if run.decision.then:
             events = cascade.answer(run, request, self.model, self.settings, self._stream)
+        elif run.decision.consult:
+            events = self.consultant.answer(run, request, self._stream)
         async with contextlib.aclosing(events):
             async for event in events:
                 yield event
@@ -220,6 +225,8 @@ class Consciousness:
         run.notes += run.finished.detail.get("notes", [])
         charged = run.finished.detail.get("cost_usd")  # what the provider says it charged
         cost = await self._costs(run, run.finished.usage, charged)
+        if run.closing is not None:
+            run.notes.append(run.closing(cost))
         run.conversation.put(self._exchange(run, interrupted=False))
         completed = Completed(
             text=run.text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,8 @@ class Run:
     """The state of one message while it travels.
 
     ``entries`` are the rows of calls beside the answer itself (a first try, a consultation);
-    ``labels`` what it teaches the router; ``extra`` is added to the answer's metadata.
+    ``labels`` what it teaches the router; ``extra`` is added to the answer's metadata;
+    ``closing`` makes a last note once the answer's cost is known.
     """
 
     message: Message
@@ -47,6 +49,7 @@ class Run:
     entries: list[Entry] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
+    closing: Callable[[Costs], str] | None = None
 
     def __post_init__(self) -> None:
         # Read before this turn takes its place in the conversation.

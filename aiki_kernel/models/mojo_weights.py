@@ -1,8 +1,8 @@
 """The weights of a model in the kernels' layout: one arena, and a plan of where things lie.
 
 The plan is what ``open`` of ``mojo/language/native_language.mojo`` takes: int64 words, a header
-of 16, four words a matrix (place, format, rows, columns), one a vector (place). Whoever changes it
-or a format raises :data:`LAYOUT`.
+of 16, five words a matrix (place, format, rows, columns, bits of its scale), one a vector (place,
+-1 for none). Whoever changes what lies in the arena raises :data:`LAYOUT`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,16 @@ from aiki_kernel.errors import ModelError
 from aiki_kernel.models.arena_file import ArenaFile
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.memory import refuse_if_too_large
-from aiki_kernel.models.quants import Bytes, dequantize, split
-from aiki_kernel.models.shape import LLAMA, Shape, frequencies
-from aiki_kernel.models.tiles import BLOCK, FORMATS, repack, tile_bytes
+from aiki_kernel.models.quants import Bytes, dequantize, split, tensor_scale
+from aiki_kernel.models.shape import BITNET, LLAMA, Shape, frequencies
+from aiki_kernel.models.tiles import (
+    BLOCK,
+    FORMATS,
+    TERNARY,
+    repack,
+    ternary_scale,
+    tile_bytes,
+)
 
 LAYOUT = 1
 _LINE = 64  # bytes; matrices and vectors begin on one
@@ -75,10 +82,8 @@ class _Layout:
         self.size = 0
         self.read_bytes = 0
         self._matrices: list[tuple[str, int, int, int]] = []  # name, place, rows, columns
-        self._vectors: list[tuple[str, int]] = []
+        self._vectors: list[tuple[str, int, int]] = []  # name, place (-1: none), floats
         self._unused = set(file.tensors) - {"rope_freqs.weight"}
-        if shape.architecture != LLAMA:
-            raise UnsupportedError(f"the kernels do not run {shape.architecture}")
         width, hidden = shape.width, shape.hidden
         query, key = shape.heads * shape.head, shape.kv_heads * shape.head
         if width % BLOCK or hidden % BLOCK or query % BLOCK:
@@ -97,10 +102,12 @@ class _Layout:
             self._matrix(block + "ffn_gate.weight", hidden, width)
             self._matrix(block + "ffn_up.weight", hidden, width)
             self._matrix(block + "ffn_down.weight", width, hidden)
-        self._vector("output_norm.weight")
+        self._vector("output_norm.weight", width)
         for number in range(shape.layers):
-            self._vector(f"blk.{number}.attn_norm.weight")
-            self._vector(f"blk.{number}.ffn_norm.weight")
+            self._vector(f"blk.{number}.attn_norm.weight", width)
+            self._vector(f"blk.{number}.ffn_norm.weight", width)
+            self._vector(f"blk.{number}.attn_sub_norm.weight", query)
+            self._vector(f"blk.{number}.ffn_sub_norm.weight", hidden)
         if self._unused:
             raise ModelError(
                 f"{file.path.name} has tensors that this engine does not know "
@@ -117,13 +124,14 @@ class _Layout:
         words = [
             *(shape.layers, shape.width, shape.hidden, shape.heads, shape.kv_heads, shape.head),
             *(shape.rotary, shape.vocabulary),
-            struct.unpack("<i", struct.pack("<f", shape.epsilon))[0],
+            _bits(shape.epsilon),
+            int(shape.architecture == BITNET),
         ]
         words += [0] * (_HEADER - len(words))
         for name, place, rows, columns in self._matrices:
             number = FORMATS[self._file.tensor(name).quant.name][0].number
-            words += [place, number, rows, columns]
-        words += [place for _, place in self._vectors]
+            words += [place, number, rows, columns, _bits(self._scale(name))]
+        words += [place for _, place, _ in self._vectors]
         return np.array(words, np.int64)
 
     def fill(self, arena: Bytes) -> None:
@@ -131,13 +139,16 @@ class _Layout:
         for name, place, rows, columns in dict.fromkeys(self._matrices):
             tensor = self._file.tensor(name)
             blocks, _ = split(self._file.raw(name), tensor.quant)
-            if name.endswith(("attn_q.weight", "attn_k.weight")):
+            neighbours = self._shape.architecture == LLAMA
+            if neighbours and name.endswith(("attn_q.weight", "attn_k.weight")):
                 blocks = _in_halves(blocks, self._shape, rows)
             room = arena[place : place + tile_bytes(tensor.quant, rows, columns)]
             repack(blocks, tensor.quant, rows, columns, room)
-        for name, place in self._vectors:
+        for name, place, length in self._vectors:
+            if place < 0:
+                continue
             tensor = self._file.tensor(name)
-            floats = arena[place : place + 4 * self._shape.width].view(np.float32)
+            floats = arena[place : place + 4 * length].view(np.float32)
             dequantize(self._file.raw(name), tensor.quant, floats)
 
     def _matrix(self, name: str, rows: int, columns: int) -> None:
@@ -145,11 +156,36 @@ class _Layout:
         quant = self._file.tensor(name).quant
         if quant.name not in FORMATS:
             raise UnsupportedError(f"the kernels cannot read {quant.name}")
+        ternary = FORMATS[quant.name][0] is TERNARY
+        # Of a ternary model all but the head sees 8-bit activations; of others nothing does.
+        inside = name.startswith("blk.")
+        if ternary != (inside and self._shape.architecture == BITNET):
+            raise UnsupportedError(f"{name} is {quant.name}, which the kernels do not expect there")
+        self._unused.discard(name.removesuffix(".weight") + ".scale")
         self._matrices.append((name, self._take(tile_bytes(quant, rows, columns)), rows, columns))
 
-    def _vector(self, name: str) -> None:
-        self._expect(name, (self._shape.width,))
-        self._vectors.append((name, self._take(4 * self._shape.width)))
+    def _scale(self, name: str) -> float:
+        """What a ternary matrix is multiplied by; 1 for others."""
+        tensor = self._file.tensor(name)
+        if FORMATS[tensor.quant.name][0] is not TERNARY:
+            return 1.0
+        raw = self._file.raw(name)
+        shared = ternary_scale(split(raw, tensor.quant)[0], tensor.quant)
+        if shared is None:
+            raise UnsupportedError(f"the blocks of {name} have different scales")
+        beside = name.removesuffix(".weight") + ".scale"
+        if beside in self._file.tensors:
+            self._expect(beside, (1,))
+            other = self._file.tensor(beside)
+            shared *= float(dequantize(self._file.raw(beside), other.quant)[0])
+        return shared * float(tensor_scale(raw, tensor.quant))
+
+    def _vector(self, name: str, length: int) -> None:
+        if "_sub_norm" in name and self._shape.architecture != BITNET:
+            self._vectors.append((name, -1, 0))
+            return
+        self._expect(name, (length,))
+        self._vectors.append((name, self._take(4 * length), length))
 
     def _take(self, nbytes: int) -> int:
         place = self.size
@@ -163,6 +199,11 @@ class _Layout:
                 f"{self._file.path.name}: {name!r} is {found} and must be {shape}: fetch it again."
             )
         self._unused.discard(name)
+
+
+def _bits(number: float) -> int:
+    """The bits of a float32 as an int32."""
+    return int(struct.unpack("<i", struct.pack("<f", number))[0])
 
 
 def _in_halves(blocks: Bytes, shape: Shape, rows: int) -> Bytes:

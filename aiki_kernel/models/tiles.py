@@ -17,10 +17,12 @@ import numpy.typing as npt
 from aiki_kernel.models.quants import (
     Bytes,
     Quant,
+    base_three,
     fifth_bits,
     half_at,
     k_nibbles,
     nibbles,
+    pairs_of_bits,
     q5_k_codes,
     q6_k_codes,
     q6_k_scales,
@@ -46,13 +48,15 @@ class Format:
 Q8, Q4M, Q4, Q8M = Format(0, 544, 8), Format(1, 320, 4), Format(2, 288, 4), Format(3, 576, 8)
 W4M, W8M, W6 = Format(4, 384, 4), Format(5, 640, 8), Format(6, 640, 8)
 HALF, BRAIN, FULL = Format(7, 1024, 16), Format(8, 1024, 16), Format(9, 2048, 32)
+TERNARY = Format(10, 128, 2)
 
 
 @dataclass(frozen=True)
 class Parts:
     """What blocks hold: ``scales``, each one number for some weights, and ``codes`` of them all.
 
-    Scales that are float16 or float32 stay so.
+    Scales that are float16 or float32 stay so. Ternary codes are weights + 1 and their scale is
+    the whole matrix's (:func:`ternary_scale`).
     """
 
     scales: tuple[Array, ...]
@@ -83,6 +87,12 @@ def repack(blocks: Bytes, quant: Quant, rows: int, columns: int, out: Bytes) -> 
 def _laid(form: Format, parts: Parts, columns: int, tiles: int) -> Bytes:
     """Whole tiles, uint8 (tiles, bytes of a tile)."""
     codes = _filled(parts.codes.reshape(-1, columns), tiles)
+    if form is TERNARY:
+        fours = codes.reshape(tiles, TILE, columns // 16, 4, 4)
+        packed = fours[:, :, :, 0] | fours[:, :, :, 1] << 2
+        packed |= fours[:, :, :, 2] << 4 | fours[:, :, :, 3] << 6
+        rows: Bytes = packed.transpose(0, 2, 1, 3).reshape(tiles, -1)
+        return rows
     if not parts.scales:
         straight = np.ascontiguousarray(codes.reshape(tiles, TILE, columns).transpose(0, 2, 1))
         return straight.view(np.uint8).reshape(tiles, -1)
@@ -160,6 +170,32 @@ def _floats(blocks: Bytes) -> Parts:
     return Parts((), np.ascontiguousarray(blocks).view(np.float32))
 
 
+def _tq1_0(blocks: Bytes) -> Parts:
+    digits = (
+        base_three(blocks[:, :32], 5),
+        base_three(blocks[:, 32:48], 5),
+        base_three(blocks[:, 48:52], 4),
+    )
+    return Parts((), np.concatenate(digits, axis=1))
+
+
+def _tq2_0(blocks: Bytes) -> Parts:
+    return Parts((), pairs_of_bits(blocks[:, :64], (0, 2, 4, 6)).reshape(len(blocks), -1))
+
+
+def _i2_s(blocks: Bytes) -> Parts:
+    return Parts((), pairs_of_bits(blocks, (6, 4, 2, 0)).reshape(len(blocks), -1))
+
+
+def ternary_scale(blocks: Bytes, quant: Quant) -> float | None:
+    """The one scale that all blocks of a ternary matrix share; None when they differ."""
+    if quant.name == "I2_S":
+        return 1.0
+    scales = np.unique(half_at(blocks, {"TQ1_0": 52, "TQ2_0": 64}[quant.name]))
+    scales = scales[scales != 0]
+    return float(scales[0]) if len(scales) == 1 else None
+
+
 FORMATS: dict[str, tuple[Format, Callable[[Bytes], Parts]]] = {
     "F32": (FULL, _floats),
     "F16": (HALF, _words),
@@ -172,5 +208,8 @@ FORMATS: dict[str, tuple[Format, Callable[[Bytes], Parts]]] = {
     "Q4_K": (W4M, _q4_k),
     "Q5_K": (W8M, _q5_k),
     "Q6_K": (W6, _q6_k),
+    "TQ1_0": (TERNARY, _tq1_0),
+    "TQ2_0": (TERNARY, _tq2_0),
+    "I2_S": (TERNARY, _i2_s),
 }
 """Tensor type -> the kernels' format, and how its blocks are taken apart."""

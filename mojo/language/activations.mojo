@@ -40,6 +40,23 @@ def encode(x: Floats, n: Int, panel: Panel, width: Int, place: Int):
         panel.halves[unsafe_offset=2 * at + 1] = s1
 
 
+def encode_token(x: Floats, n: Int, panel: Panel, width: Int, place: Int):
+    """Code n activations with one scale, as BitNet b1.58 was trained to."""
+    var most = F16(1e-5)
+    for i in range(n // 16):
+        most = max(most, abs(x.unsafe_load[width=16](i * 16)))
+    var top = most.reduce_max()
+    var inverse = 127.0 / top
+    var sum = I16(0)
+    for i in range(n // 16):
+        var code = (x.unsafe_load[width=16](i * 16) * inverse).__round__().cast[DType.int32]()
+        var at = (i // 2 * width + place) * BLOCK + i % 2 * 16
+        panel.codes.unsafe_store(at, code.cast[DType.int8]())
+        sum += code
+    panel.scales[unsafe_offset=place] = top / 127.0
+    panel.sums[unsafe_offset=place] = Float32(sum.reduce_add()) * (top / 127.0)
+
+
 comptime FINE_FEW = 4  # one block in so many is coded twice: for few tokens
 comptime FINE_MANY = 6  # and for many
 

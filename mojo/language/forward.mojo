@@ -5,9 +5,13 @@ and have a cache of their own. A prompt is one segment of many tokens, a batch o
 segments of one.
 """
 from std.math import exp, sqrt
-from activations import encode, gate, normalise, refine, rotate, spread
+from activations import encode, encode_token, gate, normalise, refine, rotate, spread, squared_gate
 from attention import Asking, Cache, KEYS, NEVER, attend, begin, store
 from model import (
+    BEFORE_ATTENTION,
+    BEFORE_DOWN,
+    BEFORE_GATES,
+    BEFORE_OUTPUT,
     DOWN,
     GATE,
     GROUPS,
@@ -18,10 +22,10 @@ from model import (
     LAYERS,
     Matrix,
     Model,
-    NORMS,
     OUTPUT,
     QUERY,
     ROTARY,
+    SQUARED,
     Scratch,
     UP,
     VALUE,
@@ -46,7 +50,7 @@ from registers import (
     round_up,
 )
 from team import Place
-from tiles import Panel, is_float, tile, write_row
+from tiles import BLOCKWISE, FLOATING, Panel, TOKENWISE, needs, tile, write_row
 
 comptime SEGMENT = 3  # words: tokens, tokens before them in the cache, capacity of the cache
 
@@ -159,8 +163,7 @@ def fill_panel(
     x: Floats,
     stride: Int,
     columns: Int,
-    floats: Bool,
-    integers: Bool,
+    needed: Int,
     energies: Floats,
 ):
     """Put the tokens of the panel that begins at `first` where the matrices read them."""
@@ -168,32 +171,23 @@ def fill_panel(
     var count = min(WIDE, rows - first)
     var panel = panel_at(job, s, first, columns)
     for j in range(count):
-        if integers:
+        if needed & BLOCKWISE != 0:
             encode(x.unsafe_offset(j * stride), columns, panel, width, j)
-        if floats:
+        if needed & TOKENWISE != 0:
+            encode_token(x.unsafe_offset(j * stride), columns, panel, width, j)
+        if needed & FLOATING != 0:
             spread(x.unsafe_offset(j * stride), columns, panel, width, j)
-    if integers:
+    if needed & BLOCKWISE != 0:
         refine(x, stride, count, columns, panel, width, energies)
 
 
-def hand_over(
-    job: Job,
-    s: Scratch,
-    x: Floats,
-    stride: Int,
-    columns: Int,
-    floats: Bool,
-    integers: Bool,
-    place: Place,
-):
+def hand_over(job: Job, s: Scratch, x: Floats, stride: Int, columns: Int, needed: Int, place: Place):
     """Put this thread's panels of activations where the matrices read them."""
     var energies = own_room(job, s, place).unsafe_offset(WIDE * job.model().widest())
     var rows = job.rows()
     for p in range(place.first(panels(rows)), place.last(panels(rows))):
         var from_row = x.unsafe_offset(p * WIDE * stride)
-        fill_panel(
-            job, s, rows, p * WIDE, from_row, stride, columns, floats, integers, energies
-        )
+        fill_panel(job, s, rows, p * WIDE, from_row, stride, columns, needed, energies)
 
 
 def multiply(job: Job, s: Scratch, m: Matrix, to: Floats, stride: Int, first: Int, last: Int):
@@ -208,11 +202,11 @@ def multiply(job: Job, s: Scratch, m: Matrix, to: Floats, stride: Int, first: In
             var x = panel_at(job, s, row, m.columns)
             var o = to.unsafe_offset(row * stride + t * TILE)
             if width == 1:
-                tile[1](m.format, w, blocks, x, o, stride)
+                tile[1](m.format, w, m.scale, blocks, x, o, stride)
             elif width == NARROW:
-                tile[NARROW](m.format, w, blocks, x, o, stride)
+                tile[NARROW](m.format, w, m.scale, blocks, x, o, stride)
             else:
-                tile[WIDE](m.format, w, blocks, x, o, stride)
+                tile[WIDE](m.format, w, m.scale, blocks, x, o, stride)
             row += width
 
 
@@ -232,20 +226,26 @@ def add_product(job: Job, s: Scratch, m: Matrix, place: Place):
             )
 
 
-def normalise_rows(
-    job: Job, s: Scratch, norm: Floats, floats: Bool, integers: Bool, place: Place
+def hand_over_normal(
+    job: Job,
+    s: Scratch,
+    x: Floats,
+    stride: Int,
+    columns: Int,
+    norm: Floats,
+    needed: Int,
+    place: Place,
 ):
-    """Norm of this thread's tokens, ready for the matrices."""
+    """The same behind a norm."""
     var m = job.model()
-    var width = m.size(WIDTH)
     var own = own_room(job, s, place)
     var energies = own.unsafe_offset(WIDE * m.widest())
     var rows = job.rows()
     for p in range(place.first(panels(rows)), place.last(panels(rows))):
         for j in range(min(WIDE, rows - p * WIDE)):
-            var x = job.room(s.hidden).unsafe_offset((p * WIDE + j) * width)
-            normalise(x, norm, width, m.epsilon(), own.unsafe_offset(j * width))
-        fill_panel(job, s, rows, p * WIDE, own, width, width, floats, integers, energies)
+            var row = x.unsafe_offset((p * WIDE + j) * stride)
+            normalise(row, norm, columns, m.epsilon(), own.unsafe_offset(j * columns))
+        fill_panel(job, s, rows, p * WIDE, own, columns, columns, needed, energies)
 
 
 def asking(job: Job, s: Scratch, place: Place) -> Asking:
@@ -438,9 +438,10 @@ def attention(job: Job, s: Scratch, layer: Int, mut place: Place):
     var wk = m.of_layer(layer, KEY)
     var wv = m.of_layer(layer, VALUE)
     var wo = m.of_layer(layer, OUTPUT)
-    var floats = is_float(wq.format) or is_float(wk.format) or is_float(wv.format)
-    var integers = not (is_float(wq.format) and is_float(wk.format) and is_float(wv.format))
-    normalise_rows(job, s, m.vector(1 + NORMS * layer), floats, integers, place)
+    var needed = needs(wq.format) | needs(wk.format) | needs(wv.format)
+    var width = m.size(WIDTH)
+    var before = m.norm(layer, BEFORE_ATTENTION)
+    hand_over_normal(job, s, job.room(s.hidden), width, width, before, needed, place)
     place.meet()
     var queries = round_up(m.queries(), TILE)
     var keys = round_up(m.keys(), TILE)
@@ -475,16 +476,12 @@ def attention(job: Job, s: Scratch, layer: Int, mut place: Place):
         if job.segment(number, 0) == 1 and row >= mine and row < end:
             merge_one(job, s, number, row, place.threads)
         row += job.segment(number, 0)
-    hand_over(
-        job,
-        s,
-        job.room(s.seen),
-        queries,
-        m.queries(),
-        is_float(wo.format),
-        not is_float(wo.format),
-        place,
-    )
+    var seen = job.room(s.seen)
+    if m.has_norm(layer, BEFORE_OUTPUT):
+        var norm = m.norm(layer, BEFORE_OUTPUT)
+        hand_over_normal(job, s, seen, queries, m.queries(), norm, needs(wo.format), place)
+    else:
+        hand_over(job, s, seen, queries, m.queries(), needs(wo.format), place)
     place.meet()
     add_product(job, s, wo, place)
     place.meet()
@@ -497,22 +494,33 @@ def gates(job: Job, s: Scratch, layer: Int, mut place: Place):
     var wu = m.of_layer(layer, UP)
     var wd = m.of_layer(layer, DOWN)
     var hidden = m.size(HIDDEN)
-    var floats = is_float(wg.format) or is_float(wu.format)
-    var integers = not (is_float(wg.format) and is_float(wu.format))
-    normalise_rows(job, s, m.vector(2 + NORMS * layer), floats, integers, place)
+    var width = m.size(WIDTH)
+    var before = m.norm(layer, BEFORE_GATES)
+    var needed = needs(wg.format) | needs(wu.format)
+    hand_over_normal(job, s, job.room(s.hidden), width, width, before, needed, place)
     place.meet()
     var first = place.first(wg.tiles())
     var last = place.last(wg.tiles())
     var g = job.room(s.gate)
     var u = job.room(s.up)
+    var squared = m.size(SQUARED) != 0
     for t in range(first, last):
         multiply(job, s, wg, g, hidden, t, t + 1)
         multiply(job, s, wu, u, hidden, t, t + 1)
         for row in range(job.rows()):
             var at = row * hidden + t * TILE
-            g.unsafe_store(at, gate(g.unsafe_load[width=16](at), u.unsafe_load[width=16](at)))
+            var opened = g.unsafe_load[width=16](at)
+            var through = u.unsafe_load[width=16](at)
+            if squared:
+                g.unsafe_store(at, squared_gate(opened, through))
+            else:
+                g.unsafe_store(at, gate(opened, through))
     place.meet()
-    hand_over(job, s, g, hidden, hidden, is_float(wd.format), not is_float(wd.format), place)
+    if m.has_norm(layer, BEFORE_DOWN):
+        var norm = m.norm(layer, BEFORE_DOWN)
+        hand_over_normal(job, s, g, hidden, hidden, norm, needs(wd.format), place)
+    else:
+        hand_over(job, s, g, hidden, hidden, needs(wd.format), place)
     place.meet()
     add_product(job, s, wd, place)
     place.meet()
@@ -528,6 +536,7 @@ def embed(job: Job, s: Scratch, place: Place):
         write_row(
             table.format,
             table.at(token // TILE),
+            table.scale,
             width // BLOCK,
             token % TILE,
             job.room(s.hidden).unsafe_offset(row * width),
@@ -558,8 +567,7 @@ def score_last(job: Job, s: Scratch, mut place: Place):
                     own,
                     width,
                     width,
-                    is_float(head.format),
-                    not is_float(head.format),
+                    needs(head.format),
                     own.unsafe_offset(WIDE * m.widest()),
                 )
     place.meet()
@@ -572,11 +580,11 @@ def score_last(job: Job, s: Scratch, mut place: Place):
             var x = panel_at(job, s, number, width)
             var o = job.logits().unsafe_offset(number * stride + t * TILE)
             if wide == 1:
-                tile[1](head.format, head.at(t), width // BLOCK, x, o, stride)
+                tile[1](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
             elif wide == NARROW:
-                tile[NARROW](head.format, head.at(t), width // BLOCK, x, o, stride)
+                tile[NARROW](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
             else:
-                tile[WIDE](head.format, head.at(t), width // BLOCK, x, o, stride)
+                tile[WIDE](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
             number += wide
     place.meet()
 

@@ -2,7 +2,7 @@
 from std.memory import bitcast
 from registers import BLOCK, Bytes, Floats, TILE, WIDE, Words, round_up
 from attention import KEYS
-from tiles import FORMATS, block_bytes, is_float
+from tiles import FORMATS, TOKENWISE, block_bytes, needs
 
 comptime LAYERS = 0
 comptime WIDTH = 1
@@ -13,8 +13,9 @@ comptime HEAD = 5
 comptime ROTARY = 6
 comptime VOCABULARY = 7
 comptime EPSILON = 8  # bits of the float
+comptime SQUARED = 9  # 1: the gate is a squared ReLU, otherwise a SiLU
 comptime HEADER = 16
-comptime MATRIX = 4  # words of a matrix: place, format, rows, columns
+comptime MATRIX = 5  # words of a matrix: place, format, rows, columns, bits of its scale
 comptime PER_LAYER = 7
 comptime QUERY = 0
 comptime KEY = 1
@@ -23,7 +24,11 @@ comptime OUTPUT = 3
 comptime GATE = 4
 comptime UP = 5
 comptime DOWN = 6
-comptime NORMS = 2  # vectors of a layer: before attention, before the gates
+comptime NORMS = 4  # vectors of a layer
+comptime BEFORE_ATTENTION = 1
+comptime BEFORE_GATES = 2
+comptime BEFORE_OUTPUT = 3  # BitNet only; the others have none, which is -1
+comptime BEFORE_DOWN = 4
 comptime MOST_LAYERS = 1 << 12
 comptime MOST = 1 << 24
 
@@ -36,6 +41,7 @@ struct Matrix(TrivialRegisterPassable):
     var format: Int
     var rows: Int
     var columns: Int
+    var scale: Float32
 
     @always_inline
     def tiles(self) -> Int:
@@ -73,6 +79,7 @@ struct Model(TrivialRegisterPassable):
             w[unsafe_offset=1],
             w[unsafe_offset=2],
             w[unsafe_offset=3],
+            bitcast[DType.float32, 1](SIMD[DType.int32, 1](Int32(w[unsafe_offset=4])))[0],
         )
 
     @always_inline
@@ -87,12 +94,23 @@ struct Model(TrivialRegisterPassable):
 
     @always_inline
     def vector(self, number: Int) -> Floats:
-        """0 the last norm, then two a layer."""
-        return Floats(
-            unsafe_from_address=self.words[
-                unsafe_offset=HEADER + self.matrices() * MATRIX + number
-            ]
-        )
+        """0 the last norm, then four a layer."""
+        return Floats(unsafe_from_address=self.vector_word(number))
+
+    @always_inline
+    def vector_word(self, number: Int) -> Int:
+        """The address of a vector; 0 where there is none."""
+        return self.words[unsafe_offset=HEADER + self.matrices() * MATRIX + number]
+
+    @always_inline
+    def norm(self, layer: Int, which: Int) -> Floats:
+        """A vector of a layer."""
+        return self.vector(layer * NORMS + which)
+
+    @always_inline
+    def has_norm(self, layer: Int, which: Int) -> Bool:
+        """Whether a layer has that vector."""
+        return self.vector_word(layer * NORMS + which) != 0
 
     @always_inline
     def vectors(self) -> Int:
@@ -184,10 +202,27 @@ def settle(model: Model, arena: Int, length: Int) -> Bool:
     var vectors = model.words.unsafe_offset(HEADER + model.matrices() * MATRIX)
     for number in range(model.vectors()):
         var place = vectors[unsafe_offset=number]
+        var which = (number - 1) % NORMS + 1 if number > 0 else 0
         var bytes = model.size(WIDTH) * 4
+        if which == BEFORE_OUTPUT or which == BEFORE_DOWN:
+            if place == -1:
+                vectors[unsafe_offset=number] = 0
+                continue
+            bytes = (model.queries() if which == BEFORE_OUTPUT else model.size(HIDDEN)) * 4
         if place < 0 or place % 64 != 0 or bytes > length or place > length - bytes:
             return False
         vectors[unsafe_offset=number] = arena + place
+    for layer in range(model.size(LAYERS)):
+        var q = needs(model.of_layer(layer, QUERY).format)
+        var k = needs(model.of_layer(layer, KEY).format)
+        var v = needs(model.of_layer(layer, VALUE).format)
+        var g = needs(model.of_layer(layer, GATE).format)
+        var u = needs(model.of_layer(layer, UP).format)
+        # Both kinds of codes would have to lie in one place.
+        if (q | k | v) & TOKENWISE != 0 and (q | k | v) != TOKENWISE:
+            return False
+        if (g | u) & TOKENWISE != 0 and (g | u) != TOKENWISE:
+            return False
     return True
 
 

@@ -40,7 +40,12 @@ comptime W6 = 6  # 6-bit minus 32, a float scale for 16
 comptime HALF = 7
 comptime BRAIN = 8
 comptime FULL = 9
-comptime FORMATS = 10
+comptime TERNARY = 10  # 2-bit codes of -1, 0, 1; one scale a matrix, activations one a token
+comptime FORMATS = 11
+
+comptime BLOCKWISE = 1  # what a format needs of activations: codes with a scale for 32
+comptime FLOATING = 2  # floats
+comptime TOKENWISE = 4  # codes with a scale a token
 
 
 def block_bytes(format: Int) -> Int:
@@ -59,13 +64,17 @@ def block_bytes(format: Int) -> Int:
         return 640
     elif format == FULL:
         return 2048
+    elif format == TERNARY:
+        return 128
     return 1024
 
 
 @always_inline
-def is_float(format: Int) -> Bool:
-    """Whether a format needs activations in floating point."""
-    return format >= HALF
+def needs(format: Int) -> Int:
+    """What a format needs of activations."""
+    if format == TERNARY:
+        return TOKENWISE
+    return FLOATING if format >= HALF else BLOCKWISE
 
 
 @fieldwise_init
@@ -195,9 +204,40 @@ def float_tile[format: Int, T: Int](w: Bytes, blocks: Int, x: Panel, to: Floats,
         to.unsafe_store(j * stride, total)
 
 
-def tile[T: Int](format: Int, w: Bytes, blocks: Int, x: Panel, to: Floats, stride: Int):
+@always_inline
+def ternary_tile[
+    T: Int
+](w: Bytes, scale: Float32, blocks: Int, x: Panel, to: Floats, stride: Int):
+    """One tile of codes from 0 to 2; 64 bytes are 16 columns of 16 rows."""
+    comptime CHAINS = 4 if T == 1 else 1
+    var acc = Array[I16, T * CHAINS](fill=I16(0))
+    for b in range(blocks):
+        var four = x.codes.unsafe_offset(b * T * BLOCK).unsafe_bitcast[Int32]()
+        comptime for v in range(2):
+            var p = w.unsafe_offset(b * 128 + v * 64)
+            comptime if T == 1:
+                prefetch(p.unsafe_offset(2048))
+            var u = p.unsafe_load[width=64](0)
+            comptime for s in range(4):
+                var c = (u >> UInt8(2 * s)) & 3
+                comptime for j in range(T):
+                    comptime k = j + T * (s % CHAINS)
+                    acc[k] = dot4[False](acc[k], c, four[unsafe_offset=j * 8 + v * 4 + s])
+    comptime for j in range(T):
+        var total = acc[j]
+        comptime for c in range(1, CHAINS):
+            total += acc[j + T * c]
+        var product = total.cast[DType.float32]() * x.scales[unsafe_offset=j]
+        to.unsafe_store(j * stride, (product - x.sums[unsafe_offset=j]) * scale)
+
+
+def tile[
+    T: Int
+](format: Int, w: Bytes, scale: Float32, blocks: Int, x: Panel, to: Floats, stride: Int):
     """16 rows of a matrix times T tokens: `to[token * stride + row]`."""
-    if format == Q8:
+    if format == TERNARY:
+        ternary_tile[T](w, scale, blocks, x, to, stride)
+    elif format == Q8:
         integer_tile[8, 32, False, False, 128, T](w, blocks, x, to, stride)
     elif format == Q4M:
         integer_tile[4, 32, True, False, 0, T](w, blocks, x, to, stride)
@@ -228,7 +268,7 @@ def code_of(p: Bytes, room: Int, four: Bool, row: Int, k: Int) -> Int:
     return Int(p[unsafe_offset=room + k // 4 * 64 + row * 4 + k % 4])
 
 
-def write_row(format: Int, w: Bytes, blocks: Int, row: Int, to: Floats):
+def write_row(format: Int, w: Bytes, scale: Float32, blocks: Int, row: Int, to: Floats):
     """One row of a tile as floats: the embedding of a token."""
     for b in range(blocks):
         var p = w.unsafe_offset(b * block_bytes(format))
@@ -236,7 +276,10 @@ def write_row(format: Int, w: Bytes, blocks: Int, row: Int, to: Floats):
         var h = p.unsafe_bitcast[Float16]()
         for k in range(BLOCK):
             var value: Float32
-            if format == FULL:
+            if format == TERNARY:
+                var byte = p[unsafe_offset=k // 16 * 64 + row * 4 + k % 4]
+                value = Float32(Int((byte >> UInt8(k % 16 // 4 * 2)) & 3) - 1) * scale
+            elif format == FULL:
                 value = f[unsafe_offset=k * TILE + row]
             elif format == HALF:
                 value = Float32(h[unsafe_offset=k * TILE + row])

@@ -15,6 +15,8 @@ import pytest
 from aiki_kernel.compute import native
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models import mojo_engine
+from aiki_kernel.models.bitnet import BitNet
+from aiki_kernel.models.bitnet_sample import TINY, write_bitnet
 from aiki_kernel.models.chat import ChatMessage, Finished
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.llama import Llama
@@ -267,3 +269,15 @@ def test_a_fork_of_the_process_computes_too(tiny_path: Path) -> None:
         os._exit(0 if np.allclose(scores(model, [70, 71, 72]), before, atol=1e-3) else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("kind", ["TQ1_0", "TQ2_0", "I2_S"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bitnet_is_the_reference_engines(kind: str, threads: int, tmp_path: Path) -> None:
+    path = write_bitnet(tmp_path / "bit.gguf", TINY, ternary=kind)
+    fast = loaded(path, threads=threads)
+    with GGUF(path) as file:
+        slow = BitNet(file)
+        for length in (1, 3, 5, 40):
+            ids = np.random.default_rng(length).integers(0, 300, length).tolist()
+            assert cosine(scores(fast, ids), scores(slow, ids)) > 0.9995, f"{length} tokens"
