@@ -19,6 +19,8 @@ from aiki_kernel.config import Budget as Caps
 from aiki_kernel.config import Endpoint, Settings, load
 from aiki_kernel.mind.budget import Budget, BudgetError
 from aiki_kernel.mind.ledger import Entry, Ledger
+from aiki_kernel.models.cards import card
+from aiki_kernel.models.chat import ChatRequest
 
 NOW = datetime.now().astimezone()
 # 1 USD for a million tokens in, 2 out: 400,000 in (a quarter more is counted) cost 0.5.
@@ -280,7 +282,8 @@ def test_caps_are_read_from_the_file(aiki_home):
 def test_threads_that_spend_at_random_never_pass_the_cap(ledger):
     """Each call holds its most, costs less, and is booked; some fail. What is booked and held
     is never more than the cap, and when all are done hardly anything of it is left."""
-    bought = budget(ledger, day_usd=1.0)
+    settings = settings_with(day_usd=1.0)
+    bought = Budget(ledger.file, settings)
     over: list[float] = []
     refused: list[str] = []
 
@@ -304,7 +307,11 @@ def test_threads_that_spend_at_random_never_pass_the_cap(ledger):
                 ledger.record(entry(spent, turn_id=turn, stage="consult"))
 
     async def hold(usd: float, turn: str) -> str:
-        return await call(bought, usd=usd, turn=turn).__aenter__()
+        tokens = round(usd * 800_000)
+        request = ChatRequest(
+            "a/m", (), max_tokens=0, turn_id=turn, stage="consult", prompt_tokens=tokens
+        )
+        return await bought.admit(request, card(settings, "a/m"))
 
     threads = [threading.Thread(target=spend, args=(seed,)) for seed in range(6)]
     for thread in threads:
