@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
+from aiki_kernel.models.arena_file import Stored, Untouched
 from aiki_kernel.models.engine import Floats
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.memory import refuse_if_too_large
@@ -116,19 +116,6 @@ class LlamaWeights:
             arena.room,
             arena.mapped,
         )
-
-
-class Stored(Protocol):
-    """Where weights may lie ready (:class:`~aiki_kernel.models.arena_file.ArenaFile`)."""
-
-    def map(self, floats: int) -> Floats | None: ...
-
-
-class Untouched:
-    """Room that nobody reads or fills: addresses, and no memory behind them."""
-
-    def map(self, floats: int) -> Floats | None:
-        return np.empty(floats, np.float32)
 
 
 class _Arena:

@@ -21,10 +21,11 @@ import numpy as np
 from aiki_kernel.compute.bandwidth import read_bandwidth
 from aiki_kernel.compute.native import load_best
 from aiki_kernel.errors import ModelError
+from aiki_kernel.models.arena_file import Untouched
 from aiki_kernel.models.bitnet import chat_template
 from aiki_kernel.models.bitnet_weights import BitNetWeights, PackedMatrix
 from aiki_kernel.models.gguf import GGUF, StringArray, TensorInfo
-from aiki_kernel.models.llama_weights import LlamaWeights, Untouched
+from aiki_kernel.models.llama_weights import LlamaWeights
 from aiki_kernel.models.memory import available_bytes
 from aiki_kernel.models.mojo_weights import MojoWeights
 from aiki_kernel.models.quants import FOREIGN
