@@ -92,6 +92,7 @@ class Aiki:
             if self._consciousness is None:
                 from aiki_kernel.mind.budget import Budget
                 from aiki_kernel.mind.consciousness import Consciousness
+                from aiki_kernel.mind.labels import Labels
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
 
@@ -104,6 +105,8 @@ class Aiki:
                     self.ledger,
                     self.settings,
                     self.planner,
+                    Labels(self.paths.ledger),
+                    self.connection.admin,
                 )
             return self._consciousness
 

@@ -51,6 +51,9 @@ class Generation(_Section):
     temperature: float = Field(0.3, ge=0, le=2)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0 means no limit; local models only")
+    min_p: float = Field(
+        0.0, ge=0, le=1, description="least part of the likeliest; local models only"
+    )
     repetition_penalty: float = Field(
         1.1, ge=1, le=2, description="keeps small models from running in circles; local models only"
     )
@@ -121,8 +124,10 @@ class Server(_Section):
 class Local(_Section):
     """The engine for models on this machine."""
 
-    engine: Literal["auto", "numpy"] = "auto"
-    threads: int = Field(0, ge=0, description="0 lets the library choose")
+    engine: Literal["auto", "mojo", "numpy"] = Field(
+        "auto", description="'auto' prefers Mojo; NumPy is the slow reference"
+    )
+    threads: int = Field(0, ge=0, description="0 lets the engine choose")
     keep_loaded_s: float = Field(1800.0, ge=0)
 
 
@@ -185,6 +190,26 @@ class Routing(_Section):
     breaker_open_s: float = Field(30.0, gt=0, description="at first; doubles while it fails")
 
 
+class Consult(_Section):
+    """When a smart model is asked for one insight and a cheap one does the work."""
+
+    when: Literal["off", "auto"] = Field(
+        "off", description="'auto': when the router would take the smart model and it saves enough"
+    )
+    least_saving: float = Field(
+        0.3, ge=0, le=1, description="share of the smart model's cost that has to be saved"
+    )
+    confidence: float = Field(
+        0.6, ge=0, le=1, description="calibrated confidence below which the smart model answers"
+    )
+    problem_tokens: int = Field(800, gt=0, description="budget of what the smart model is shown")
+    insight_tokens: int = Field(500, gt=0, description="budget of what it may answer")
+    match: float = Field(
+        0.6, gt=0, le=1, description="agreement of words from which a stored insight is used again"
+    )
+    valid_days: float = Field(90.0, gt=0, description="how long an insight may be used again")
+
+
 class Budget(_Section):
     """Caps in USD. A call that could pass one is refused before it is made; local models never.
 
@@ -232,6 +257,7 @@ class Settings(BaseSettings):
     endpoints: dict[str, Endpoint] = {}
     models: Models = Models()
     routing: Routing = Routing()
+    consult: Consult = Consult()
     budget: Budget = Budget()
 
     def endpoint(self, name: str) -> Endpoint:

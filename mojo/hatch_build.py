@@ -29,7 +29,7 @@ COMPILER = "mojo-compiler==1.2.0"
 TARGETS = {
     "avx2": ("x86-64-v3", ""),
     "avx512vnni": ("x86-64-v4", "+avx512vnni"),
-    "avx512vbmi": ("x86-64-v4", "+avx512vnni,+avx512vbmi"),
+    "avx512vbmi": ("x86-64-v4", "+avx512vnni,+avx512vbmi,+gfni"),
 }
 TAG = "py3-none-manylinux_2_17_x86_64"  # aligned_alloc of glibc 2.16 is the newest symbol
 MAY_NEED = {"libc.so.6"}

@@ -57,6 +57,7 @@ class Scenario:
     cached_tokens: int = 0
     finish_reason: str | None = "stop"
     done: bool = True
+    logprob: float | None = None
     refuses: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 

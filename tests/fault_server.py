@@ -307,10 +307,14 @@ class _Line:
         await self.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     async def event(self, delta: Mapping[str, Any] | None, **more: Any) -> None:
-        choices = []
+        choices: list[dict[str, Any]] = []
         if delta is not None:
             reason = more.pop("finish_reason", None)
             choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
+            logprob = more.pop("logprob", None)
+            if logprob is not None and self.request.body.get("logprobs"):
+                token = {"token": delta["content"], "logprob": logprob, "bytes": None}
+                choices[0]["logprobs"] = {"content": [token]}
         value = {
             "id": "chatcmpl-fault",
             "object": "chat.completion.chunk",
@@ -342,7 +346,7 @@ class _Line:
             if special and number == scenario.cut_after:
                 break
             await self.sleep(scenario.delay_s)
-            await self.event({"content": token})
+            await self.event({"content": token}, logprob=scenario.logprob)
             self.request.tokens_sent += 1
         if scenario.stall == "between":
             await self.stall()

@@ -17,6 +17,7 @@ const DOING = {
   generate: "writing",
   remember: "remembering",
 };
+const LEAST_USD = 1e-6;
 const TIE = 1e-9; // halves go up, as in Python
 
 const number = (v) => (typeof v === "number" && v >= 0 && v <= 1e15 ? v : null);
@@ -47,10 +48,28 @@ export function price(cost) {
   const usd = number(cost.usd);
   if (usd === null) return "price unknown";
   if (usd === 0) return "free";
-  const mark = cost.estimated ? "~" : "";
-  if (usd < 1e-6) return `${mark}<$0.000001`;
+  return dollars(usd, cost.estimated ? "~" : "");
+}
+
+function dollars(usd, mark) {
+  if (usd < LEAST_USD) return `${mark}<$0.000001`;
   const digits = Math.max(2, 1 - Math.floor(Math.log10(usd)));
   return `${mark}$${(usd * (1 + TIE)).toFixed(digits)}`;
+}
+
+// How many models failed before this one: a list of hops, or their count.
+export function hops(found) {
+  const count = Array.isArray(found) ? found.length : Math.trunc(number(found) ?? 0);
+  return count ? `${count} hop${count === 1 ? "" : "s"}` : "";
+}
+
+// The estimate of what the smart tier's model would have cost more, or less.
+export function saved(compared, cost) {
+  const [could, was] = [number(compared.smart_only_usd), number(cost.usd)];
+  if (could === null || was === null || Math.abs(could - was) < LEAST_USD) return "";
+  return could > was
+    ? `${dollars(could - was, "~")} saved`
+    : `${dollars(was - could, "~")} over smart-only`;
 }
 
 export function speed(rate) {
@@ -259,9 +278,11 @@ function render({ model, el }) {
     const total = paintTime(summary, live);
     const head = [
       named(summary),
+      hops(summary.hops),
       engine(summary),
       tokens(dict(summary.usage)),
       price(summary.cost),
+      saved(dict(summary.compared), dict(summary.cost)),
       total,
       speed(summary.tokens_per_second),
     ];

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY_WORD = re.compile(r"(^|[_.-])(api[_-]?key|token|secret|password|authorization)$", re.I)
+_CARD_FIELDS = ("tier", "window", "input_price", "output_price", "cache_read_price", "logprobs")
 _ENDPOINT_FIELDS = ("base_url", "api_key_env", "models", "input_price", "output_price", "provider")
 
 
@@ -30,6 +31,8 @@ def _names(context: Context, prefix: str) -> Iterable[str]:
     known = list(flat(context.settings))
     for name in context.settings.endpoints:
         known += [f"endpoints.{name}.{field}" for field in _ENDPOINT_FIELDS]
+    for name in context.settings.models.cards:
+        known += [f'models.cards."{name}".{field}' for field in _CARD_FIELDS]
     return known
 
 
@@ -79,6 +82,7 @@ def set_(
 ) -> Result:
     """Write one setting to aiki.toml, keeping its comments; a wrong value changes nothing."""
     _refuse_secret(key, value)
+    key = tomlfile.joined(tomlfile.parts(key))
     path = context.paths.toml
     document = tomlfile.read(path)
     checked = _validated(document.unwrap(), key, value, context)
@@ -91,6 +95,7 @@ def set_(
 def unset(context: Context, key: Key) -> Result:
     """Take one setting out of aiki.toml, so that its default counts again."""
     path = context.paths.toml
+    key = tomlfile.joined(tomlfile.parts(key))
     document = tomlfile.read(path)
     if not tomlfile.take(document, key):
         raise UsageError(f"{key} is not set in {path}; `config show` says where it comes from.")
@@ -151,7 +156,7 @@ def flat(model: BaseModel, prefix: str = "") -> dict[str, Any]:
             out |= flat(value, f"{prefix}{name}.")
         elif isinstance(value, Mapping) and all(isinstance(v, BaseModel) for v in value.values()):
             for inner, section in value.items():
-                out |= flat(section, f"{prefix}{name}.{inner}.")
+                out |= flat(section, f"{prefix}{name}.{tomlfile.joined([inner])}.")
         else:
             out[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
     return out
@@ -172,7 +177,7 @@ def _sources(context: Context) -> Any:
     environment = {name.upper() for name in os.environ}
 
     def source(key: str) -> str:
-        parts = key.split(".")
+        parts = tomlfile.parts(key)
         for depth in range(len(parts), 0, -1):
             variable = "AIKI_" + "__".join(parts[:depth]).upper()
             if variable in environment:
@@ -253,7 +258,7 @@ def _build(file: dict[str, Any]) -> Settings:
 
 def _at(settings: Any, key: str, given: Any) -> Any:
     """The validated value at ``key``, in TOML's types."""
-    for part in key.split("."):
+    for part in tomlfile.parts(key):
         settings = settings[part] if isinstance(settings, Mapping) else getattr(settings, part)
     if settings is None:
         raise UsageError(f"TOML has no word for nothing: use `config unset {key}`.")
@@ -262,7 +267,7 @@ def _at(settings: Any, key: str, given: Any) -> Any:
 
 def _explained(error: Any, key: str, known: Iterable[str]) -> ConfigError:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = tomlfile.joined([str(part) for part in first["loc"]])
     if first["type"] == "extra_forbidden":
         return ConfigError(_no_setting(key if key.startswith(where) else where, known))
     if where == key:

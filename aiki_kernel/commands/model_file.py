@@ -114,9 +114,12 @@ def _add_server(context: Context, url: str, name: str, key_variable: str) -> Res
 def _path(context: Context, named: str) -> Path:
     """A file by its path, or by the name that it has here."""
     from aiki_kernel.models import weights
+    from aiki_kernel.models.cards import default_local
 
     here = weights.installed(context.paths.models)
     local = named.removeprefix("local/")
+    if local == "local" and here:
+        local = default_local(here)
     return here[local] if local in here else Path(named).expanduser()
 
 

@@ -81,6 +81,7 @@ def current_name(context: Context) -> str:
 
 def facts(context: Context, one: ModelCard, current: str = "") -> dict[str, Any]:
     """The card as plain data, with its state here."""
+    from aiki_kernel.models.breaker import BREAKER
     from aiki_kernel.models.cards import default_local, usable
 
     is_current = one.name == current
@@ -90,6 +91,9 @@ def facts(context: Context, one: ModelCard, current: str = "") -> dict[str, Any]
         name = default_local(here) if one.model == "local" else one.model
         state = "here" if name in here else f"`aiki model pull {name}`"
         is_current = is_current or (current == "local" and one.name == f"local/{name}")
+    rests = BREAKER.wait_s(one.name)
+    if rests > 0:
+        state += f"; failed repeatedly, rests for {rests:.0f} s"
     return {**one.to_json(), "state": state, "usable": usable(one), "current": is_current}
 
 

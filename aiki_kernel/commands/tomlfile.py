@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from aiki_kernel.errors import ConfigError
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
+
+_PART = re.compile(r'"([^"]*)"|([^."]+)')
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def read(path: Path) -> TOMLDocument:
@@ -30,11 +34,26 @@ def read(path: Path) -> TOMLDocument:
         raise ConfigError(f"{path} cannot be read ({error.strerror}).") from None
 
 
+def parts(key: str) -> list[str]:
+    """The names of a dotted key. A name with dots stands in quotes, as TOML has it; where a
+    shell took those away, a model's name (it has a slash) ends before the last dot."""
+    names = [quoted or bare for quoted, bare in _PART.findall(key)]
+    if '"' not in key and any("/" in name for name in names[:-1]):
+        first = next(place for place, name in enumerate(names) if "/" in name)
+        names[first:-1] = [".".join(names[first:-1])]
+    return names
+
+
+def joined(names: Sequence[str]) -> str:
+    """A dotted key of these names, quoted where TOML wants it."""
+    return ".".join(name if _BARE.fullmatch(name) else f'"{name}"' for name in names)
+
+
 def put(document: MutableMapping[str, Any], key: str, value: Any) -> None:
     """Set a dotted key, with tables on the way where there are none."""
     import tomlkit
 
-    *tables, last = key.split(".")
+    *tables, last = parts(key)
     for name in tables:
         if name not in document:
             document[name] = tomlkit.table()
@@ -46,7 +65,8 @@ def put(document: MutableMapping[str, Any], key: str, value: Any) -> None:
 
 def take(document: MutableMapping[str, Any], key: str) -> bool:
     """Remove a dotted key and the tables that it leaves empty; False when it was not there."""
-    name, _, rest = key.partition(".")
+    name, *others = parts(key)
+    rest = joined(others)
     if name not in document:
         return False
     if not rest:

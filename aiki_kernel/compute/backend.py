@@ -11,19 +11,22 @@ works. All backends keep one contract, and one suite of tests runs on all of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.parts import Parts
+from aiki_kernel.compute.plan import Method as Method  # said here for those who search
+from aiki_kernel.compute.plan import Plan
+
+if TYPE_CHECKING:
+    from aiki_kernel.compute.coarse import Coarse
 
 Metric = Literal["cosine", "dot"]
-Method = Literal["exact", "8bit", "1bit"]
-METHODS: dict[str, int] = {"exact": 0, "8bit": 1, "1bit": 2}
 LONGEST = 1e16  # the longest vector taken: products of two stay within float32
 
 
@@ -39,7 +42,7 @@ class Snapshot:
     """An index at one moment. ``alive`` is ``None`` while no row was deleted.
 
     ``longest`` bounds the length of every row. ``binding`` is the kernels' own handle on
-    the parts.
+    the parts. ``coarse`` holds every live row when there is one.
     """
 
     parts: Parts
@@ -50,6 +53,7 @@ class Snapshot:
     longest: float
     metric: Metric
     binding: Any = None
+    coarse: Coarse | None = None
 
     @property
     def dim(self) -> int:
@@ -61,35 +65,6 @@ def check_finite(queries: NDArray[np.float32]) -> None:
     wide = queries.astype(np.float64)
     if not bool((np.einsum("...j,...j->...", wide, wide) <= LONGEST**2).all()):
         raise VectorError("A query is not finite or is longer than 1e16.")
-
-
-class Plan(NamedTuple):
-    """How to search: ``depth`` rows survive the 1-bit scan, ``few`` are scored exactly."""
-
-    method: Method
-    k: int
-    depth: int
-    few: int
-
-
-@lru_cache(maxsize=256)
-def plan_for(method: Method | Literal["auto"], k: int, n: int, dim: int, coded: bool) -> Plan:
-    """Depths that keep recall@10 at 0.995 on sentence embeddings (measured; see the bench).
-
-    The 1-bit scan needs more survivors among more rows: about ``10 k (n / 1000)^0.2``. Under
-    128 dimensions sign bits say too little, and for few rows scanning them all is as fast.
-    """
-    depth = min(n, max(64, int(np.ceil(10 * k * max(1.0, n / 1000) ** 0.2))))
-    if method == "auto":
-        codes: Method = "1bit" if dim >= 128 else "8bit"
-        method = codes if coded and n >= 192 and k * 8 <= n else "exact"
-    if depth > 15000 or (method != "exact" and not coded):
-        method = "exact"
-    # float32 sums need a few rows more than asked for: their last digits may be wrong
-    few = min(n, k + max(4, k // 4) if method == "exact" else k + max(2, k // 5))
-    if few > 15000:
-        few = k
-    return Plan(method, k, max(depth, few), few)
 
 
 class Backend(Protocol):
@@ -117,6 +92,14 @@ class Backend(Protocol):
 
         ``mask`` (bool, ``(n,)``, deleted rows already out of it) restricts the answer to
         ``allowed`` rows; ``None`` allows the snapshot's live rows.
+        """
+        ...
+
+    def asker(
+        self, snapshot: Snapshot, plan: Plan
+    ) -> Callable[[NDArray[np.float32]], Found] | None:
+        """A shortcut for many single questions of one snapshot, where a backend has one: what it
+        returns takes a contiguous float32 query ``(dim,)`` and does what :meth:`search` does.
         """
         ...
 

@@ -15,10 +15,11 @@ HEADER = struct.Struct("<4sB3xI")
 MAGIC = b"AIKV"
 LARGEST = 1 << 28  # bytes of a body
 
-# region, capacity, dim, four offsets, four sizes
+# region, capacity (0 for lists), dim, four offsets, four sizes
 ATTACH = struct.Struct("<QQI4x4Q4Q")
-# region, rows, queries, k, depth, few, bitmap bytes, method, guess, cosine
-SEARCH = struct.Struct("<QQIIIIQBBB5x")
+# region, region of the lists or 0, queries, k, bitmap bytes, bytes of chosen lists, and the
+# kernels' settings; bitmap, lists and queries follow
+SEARCH = struct.Struct("<QQIIQQ64s")
 
 
 class Kind(IntEnum):
@@ -26,7 +27,7 @@ class Kind(IntEnum):
 
     PING = 1
     DONE = 2
-    ATTACH = 3  # with a descriptor: map a region
+    ATTACH = 3  # with a descriptor: map a region, of rows or of lists
     DETACH = 4
     CONNECT = 5  # with a descriptor: serve another socket
     SEARCH = 6

@@ -4,6 +4,7 @@
 bytes 0 to 4095  ``AIKIVEC1``, length and BLAKE2b of a JSON header, the header
 from 4096        the arrays of :mod:`aiki_kernel.compute.parts`, with room to grow
 after them       one byte a row, 1 for alive; then the caller's own bytes, as many a row
+from a page on   the coarse index, if there is one (:mod:`aiki_kernel.compute.lists_file`)
 ===============  ===============================================================
 
 The header names version, shape, metric, a ``stamp`` by which the caller knows its store's
@@ -25,10 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aiki_kernel.compute import lists_file
 from aiki_kernel.compute.backend import Snapshot
 from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.index import VectorIndex
-from aiki_kernel.compute.parts import BLOCK, PAGE, Layout, parts_in, round_up
+from aiki_kernel.compute.parts import BLOCK, PAGE, Layout, Parts, Region, parts_in, round_up
 
 MAGIC = b"AIKIVEC1"
 VERSION = 1
@@ -63,6 +65,15 @@ def checksum(data: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
+def pieces(parts: Parts, layout: Layout, n: int) -> list[tuple[int, NDArray[Any]]]:
+    """The arrays of ``n`` rows and where they start in a file of this layout."""
+    filled: list[NDArray[Any]] = [parts.rows[:n]]
+    if layout.coded:
+        blocks = (n + BLOCK - 1) // BLOCK * BLOCK * layout.groups
+        filled += [parts.codes8[:n], parts.scales[:n], parts.codes1[:blocks]]
+    return [(PAGE + at, array) for at, array in zip(layout.offsets(), filled, strict=False)]
+
+
 def save(
     path: Path,
     index: VectorIndex,
@@ -86,11 +97,17 @@ def save(
     coded = index.coded
     layout = Layout(state.dim, round_up(max(BLOCK, state.n + state.n // 4), BLOCK), coded)
     alive = np.ones(state.n, np.uint8) if state.alive is None else state.alive.view(np.uint8)
-    blocks = (state.n + BLOCK - 1) // BLOCK * BLOCK * layout.groups
-    sections: list[NDArray[Any]] = [state.parts.rows[: state.n]]
-    if coded:
-        parts = state.parts
-        sections += [parts.codes8[: state.n], parts.scales[: state.n], parts.codes1[:blocks]]
+    written = pieces(state.parts, layout, state.n)
+    if coded:  # rows that come meanwhile change the last block of sign bits
+        at, signs = written[-1]
+        written[-1] = (at, signs.copy())
+    written += [(PAGE + layout.total(), alive), (PAGE + layout.total() + state.n, keys)]
+    end = PAGE + layout.total() + state.n * (1 + width)
+    coarse = index.coarse_of(state)
+    if coarse is not None:
+        start = round_up(end, PAGE)
+        written += lists_file.pieces(coarse, start)
+        end = lists_file.end_of(coarse.parts.layout, coarse.used, start)
     header = json.dumps(
         {
             "version": VERSION,
@@ -102,7 +119,8 @@ def save(
             "longest": state.longest,
             "stamp": stamp,
             "key": width,
-            "sums": [checksum(section) for section in [*sections, alive, keys]],
+            "lists": None if coarse is None else lists_file.described(coarse),
+            "sums": [checksum(section) for _, section in written],
         }
     ).encode()
     if len(header) > PAGE - 64:
@@ -112,12 +130,10 @@ def save(
         with fresh.open("wb") as file:
             file.write(MAGIC + len(header).to_bytes(8, "little"))
             file.write(hashlib.blake2b(header, digest_size=16).digest() + header)
-            for offset, section in zip(layout.offsets(), sections, strict=False):
-                file.seek(PAGE + offset)
+            for offset, section in written:
+                file.seek(offset)
                 file.write(section.data if section.size else b"")
-            file.seek(PAGE + layout.total())
-            file.write(alive.tobytes() + keys.tobytes())
-            file.truncate(PAGE + layout.total() + state.n * (1 + width))
+            file.truncate(end)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
@@ -163,16 +179,21 @@ def load(path: Path, *, stamp: str, backend: str = "auto") -> Loaded:
         raise IndexFileError(f"{path.name} is older or newer than the store.")
     n, width = header["n"], header.get("key", KEY)
     layout = Layout(header["dim"], header["capacity"], header["coded"])
-    if len(data) != PAGE + layout.total() + n * (1 + width) or n > layout.capacity:
+    lists = header.get("lists")
+    end = PAGE + layout.total() + n * (1 + width)
+    start = round_up(end, PAGE)
+    if lists is not None:
+        shape = lists_file.layout_in(lists, layout.dim)
+        end = lists_file.end_of(shape, lists["used"], start)
+    if len(data) != end or n > layout.capacity:
         raise IndexFileError(f"{path.name} is cut short.")
-    parts = parts_in(data, layout, PAGE)
+    parts = parts_in(Region(data), layout, PAGE)
     tail = np.frombuffer(data, np.uint8, n * (1 + width), PAGE + layout.total())
     alive, keys = tail[:n], tail[n:].reshape(n, width)
-    sections: list[NDArray[Any]] = [parts.rows[:n]]
-    if layout.coded:
-        blocks = (n + BLOCK - 1) // BLOCK * BLOCK * layout.groups
-        sections += [parts.codes8[:n], parts.scales[:n], parts.codes1[:blocks]]
-    if [checksum(section) for section in [*sections, alive, keys]] != header["sums"]:
+    sections = [section for _, section in pieces(parts, layout, n)] + [alive, keys]
+    if lists is not None:
+        sections += lists_file.sections(data, shape, lists["used"], start)
+    if [checksum(section) for section in sections] != header["sums"]:
         raise IndexFileError(f"{path.name} is damaged.")
     index = VectorIndex.over(
         parts,
@@ -180,6 +201,7 @@ def load(path: Path, *, stamp: str, backend: str = "auto") -> Loaded:
         header["metric"],
         alive=alive.astype(np.bool_),
         longest=header["longest"],
+        lists=None if lists is None else lists_file.restored(data, lists, layout.dim, start),
         backend=backend,
     )
     return Loaded(index, keys)

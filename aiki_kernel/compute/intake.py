@@ -23,6 +23,18 @@ def queries_in(query: ArrayLike, dim: int) -> NDArray[np.float32]:
     return query
 
 
+def mask_in(mask: ArrayLike | None, state: Snapshot) -> tuple[NDArray[np.bool_] | None, int]:
+    """A mask without deleted rows, ``None`` for none, and how many rows may be answered."""
+    if mask is None:
+        return None, state.live
+    which = np.asarray(mask)
+    if which.dtype != np.bool_ or which.shape != (state.n,):
+        raise VectorError(f"A mask must be {state.n} booleans, one a row.")
+    if state.alive is not None:
+        which = which & state.alive
+    return which, int(np.count_nonzero(which))
+
+
 def rows_in(vectors: ArrayLike, dim: int) -> NDArray[np.float32]:
     """Vectors ``(m, dim)``; a single one becomes ``(1, dim)``. Not yet finite."""
     floats = _floats(vectors, dim)

@@ -21,7 +21,7 @@ AVX512 = AVX2 | frozenset(
     ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"]
 )
 VARIANTS = {
-    "avx512vbmi": AVX512 | {"avx512vbmi"},
+    "avx512vbmi": AVX512 | {"avx512vbmi", "gfni"},
     "avx512vnni": AVX512,
     "avx2": AVX2,
 }
@@ -54,6 +54,8 @@ class Kernels(Protocol):
         last: int,
         /,
     ) -> int: ...
+
+    def bind_lists(self, heads: Any, links: Any, ids: Any, codes: Any, dim: int, /) -> object: ...
 
     def search(self, *arguments: Any) -> int: ...
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from aiki_kernel.compute.backend import Found, Plan, Snapshot
+from aiki_kernel.compute.backend import Found, Snapshot
+from aiki_kernel.compute.plan import Plan
 
 CHUNK = 16384  # rows: what a wide temporary copy may take
 
@@ -83,6 +86,8 @@ class NumpyBackend:
             if sums is None:
                 sums = snapshot.parts.rows[: snapshot.n] @ query
             finalists = self._near_the_top(snapshot, query, sums, plan.k, mask)
+        elif plan.method == "lists" and snapshot.coarse is not None:
+            finalists = self._in_lists(snapshot, query, plan, mask)
         else:
             allowed = np.arange(snapshot.n) if mask is None else np.flatnonzero(mask)
             if plan.method == "1bit":
@@ -91,6 +96,25 @@ class NumpyBackend:
             estimates = _eight_bit(snapshot, query)[allowed]
             finalists = allowed[_best(estimates, allowed, plan.few)]
         return self._exactly(snapshot, query, finalists, plan.k)
+
+    def _in_lists(
+        self,
+        snapshot: Snapshot,
+        query: NDArray[np.float32],
+        plan: Plan,
+        mask: NDArray[np.bool_] | None,
+    ) -> NDArray[np.int64]:
+        """Finalists among the rows of the likely lists; all rows when those are too few."""
+        assert snapshot.coarse is not None
+        chosen = snapshot.coarse.lists_for(self, query, plan.probes)[0]
+        rows = snapshot.coarse.rows_of(chosen, snapshot.n)
+        if mask is not None:
+            rows = rows[mask[rows]]
+        if len(rows) < plan.k:
+            sums = snapshot.parts.rows[: snapshot.n] @ query
+            return self._near_the_top(snapshot, query, sums, plan.k, mask)
+        sums = snapshot.parts.rows[rows] @ query
+        return rows[self._near_the_top(snapshot, query, sums, plan.k, None)]
 
     def _near_the_top(
         self,
@@ -132,6 +156,12 @@ class NumpyBackend:
         narrow = (scores * scale).astype(np.float32) + np.float32(0)
         order = _best(narrow.astype(np.float64), finalists, k)
         return finalists[order], narrow[order]
+
+    def asker(
+        self, snapshot: Snapshot, plan: Plan
+    ) -> Callable[[NDArray[np.float32]], Found] | None:
+        """A product takes longer than what leads to it."""
+        return None
 
     def close(self) -> None:
         """Nothing is held."""

@@ -78,7 +78,7 @@ class Server:
         frames.send(connection, Kind.DONE)
 
     def attach(self, body: bytearray, descriptors: list[int]) -> None:
-        """Map a region and bind the kernels to its four arrays."""
+        """Map a region and bind the kernels to its four arrays, of rows or of lists."""
         region, capacity, dim, *places = frames.ATTACH.unpack(body)
         size = os.fstat(descriptors[0]).st_size
         mapped = memoryview(mmap.mmap(descriptors[0], size, access=mmap.ACCESS_READ))
@@ -87,27 +87,29 @@ class Server:
             if offset + length > size:
                 raise ValueError("an array lies outside its region")
             arrays.append(mapped[offset : offset + length])
-        rows, codes8, scales, codes1 = arrays
-        self.regions[region] = (
-            self.kernels.bind(rows, codes8, scales, codes1, capacity, dim),
-            dim,
-        )
+        if capacity:
+            rows, codes8, scales, codes1 = arrays
+            bound = self.kernels.bind(rows, codes8, scales, codes1, capacity, dim)
+        else:
+            heads, links, ids, codes = arrays
+            bound = self.kernels.bind_lists(heads, links, ids, codes, dim)
+        self.regions[region] = (bound, dim)
 
     def search(self, body: bytearray) -> bytes:
         """Run one search; the kernels check every length again."""
         fields = frames.SEARCH.unpack_from(body)
-        region, n, count, k, depth, few, bitmap_length, method, guess, cosine = fields
+        region, list_region, count, k, bitmap_length, chosen_length, settings = fields
         binding, dim = self.regions[region]
         rest = memoryview(body)[frames.SEARCH.size :]
-        if bitmap_length > len(rest) or count < 1 or count * k > frames.LARGEST // (ROW + SCORE):
+        if bitmap_length + chosen_length > len(rest) or count < 1:
             raise ValueError("a search frame of the wrong length")
-        bitmap, queries = rest[:bitmap_length], rest[bitmap_length:]
+        bitmap, rest = rest[:bitmap_length], rest[bitmap_length:]
+        chosen, queries = rest[:chosen_length], rest[chosen_length:]
+        if len(queries) != count * dim * SCORE or count * k > frames.LARGEST // (ROW + SCORE):
+            raise ValueError("a search frame of the wrong length")
         rows, scores = bytearray(count * k * ROW), bytearray(count * k * SCORE)
-        if len(queries) != count * dim * SCORE:
-            raise ValueError("a search frame of the wrong length")
-        found = self.kernels.search(
-            binding, method, queries, n, k, depth, few, bitmap, guess, cosine, scores, rows
-        )
+        lists = (self.regions[list_region][0], chosen) if list_region else ()
+        found = self.kernels.search(binding, settings, queries, bitmap, scores, rows, *lists)
         return found.to_bytes(8, "little", signed=True) + rows + scores
 
 

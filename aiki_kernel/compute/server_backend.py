@@ -14,17 +14,20 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aiki_kernel.compute import frames
-from aiki_kernel.compute.backend import METHODS, Found, Plan, Snapshot, check_finite
-from aiki_kernel.compute.errors import BackendError, VectorError
+from aiki_kernel.compute.backend import Found, Snapshot, check_finite
+from aiki_kernel.compute.errors import BackendError
 from aiki_kernel.compute.frames import FrameError, Kind
+from aiki_kernel.compute.mojo_backend import checked, settings
 from aiki_kernel.compute.native import native
 from aiki_kernel.compute.numpy_backend import NumpyBackend
-from aiki_kernel.compute.parts import Parts
+from aiki_kernel.compute.parts import Layout, ListLayout, Region
+from aiki_kernel.compute.plan import Plan
 
 PATIENCE = 20.0  # seconds without an answer after which the server counts as hung
 
@@ -38,7 +41,7 @@ class Process:
         self.lock = threading.Lock()
         self.control = ours
         self.idle: list[socket.socket] = []
-        self.attached: dict[int, weakref.ref[Parts]] = {}
+        self.attached: dict[int, weakref.ref[Region]] = {}
         ours.settimeout(PATIENCE)
         with theirs:
             self.popen = subprocess.Popen(
@@ -61,21 +64,21 @@ class Process:
         if answer != Kind.DONE:
             raise FrameError(text.decode("utf-8", "replace"))
 
-    def attach(self, parts: Parts) -> None:
+    def attach(self, region: Region, layout: Layout | ListLayout) -> None:
         """Make a region known to the server, and forget those that are gone here."""
-        if parts.region in self.attached:
+        if region.number in self.attached:
             return
         with self.lock:
-            for region in [number for number, there in self.attached.items() if there() is None]:
-                self.tell(Kind.DETACH, region.to_bytes(8, "little"))
-                del self.attached[region]
-            if parts.region not in self.attached:
-                layout = parts.layout
+            for number in [number for number, there in self.attached.items() if there() is None]:
+                self.tell(Kind.DETACH, number.to_bytes(8, "little"))
+                del self.attached[number]
+            if region.number not in self.attached:
+                capacity = layout.capacity if isinstance(layout, Layout) else 0
                 body = frames.ATTACH.pack(
-                    parts.region, layout.capacity, layout.dim, *layout.offsets(), *layout.sizes()
+                    region.number, capacity, layout.dim, *layout.offsets(), *layout.sizes()
                 )
-                self.tell(Kind.ATTACH, body, parts.fd)
-                self.attached[parts.region] = weakref.ref(parts)
+                self.tell(Kind.ATTACH, body, region.fd)
+                self.attached[region.number] = weakref.ref(region)
 
     @contextlib.contextmanager
     def connection(self):  # type: ignore[no-untyped-def]
@@ -154,23 +157,26 @@ class ServerBackend:
         allowed: int,
     ) -> Found:
         bitmap = snapshot.bitmap if mask is None else np.packbits(mask, bitorder="little").tobytes()
+        coarse = snapshot.coarse if plan.method == "lists" else None
+        chosen = b""
+        if coarse is not None:
+            chosen = coarse.lists_for(self._numpy, queries, plan.probes).tobytes()
         head = frames.SEARCH.pack(
-            snapshot.parts.region,
-            snapshot.n,
+            snapshot.parts.region.number,
+            0 if coarse is None else coarse.parts.region.number,
             1 if queries.ndim == 1 else len(queries),
             plan.k,
-            plan.depth,
-            plan.few,
             len(bitmap),
-            METHODS[plan.method],
-            int(2 * allowed > snapshot.n),
-            int(snapshot.metric == "cosine"),
+            len(chosen),
+            settings(snapshot, plan, allowed),
         )
         process = self._running()
         try:
-            process.attach(snapshot.parts)
+            process.attach(snapshot.parts.region, snapshot.parts.layout)
+            if coarse is not None:
+                process.attach(coarse.parts.region, coarse.parts.layout)
             with process.connection() as connection:
-                frames.send(connection, Kind.SEARCH, head, bitmap, queries.tobytes())
+                frames.send(connection, Kind.SEARCH, head, bitmap, chosen, queries.tobytes())
                 kind, body = frames.receive(connection)
         except (OSError, EOFError, FrameError) as error:
             self._drop(process)
@@ -185,15 +191,20 @@ class ServerBackend:
             raise BackendError(f"The search server refused: {body.decode('utf-8', 'replace')}")
         self.note = ""
         count = int.from_bytes(body[:8], "little", signed=True)
-        if count < 0:
-            raise VectorError("A query is not finite or is longer than 1e16.")
-        if count < plan.k:
-            raise BackendError(f"The kernels found {count} rows where {plan.k} were allowed.")
+        if coarse is not None and 0 <= count < plan.k:  # too few allowed rows in these lists
+            return self.search(snapshot, queries, plan.flat(), mask, allowed)
+        checked(count, plan.k)
         shape = (*queries.shape[:-1], plan.k)
         cells = queries.size // snapshot.dim * plan.k
         rows = np.frombuffer(body, np.int64, cells, 8).reshape(shape)
         scores = np.frombuffer(body, np.float32, cells, 8 + 8 * cells).reshape(shape)
         return Found(rows, scores)
+
+    def asker(
+        self, snapshot: Snapshot, plan: Plan
+    ) -> Callable[[NDArray[np.float32]], Found] | None:
+        """The way to the server and back takes longer than what leads to it."""
+        return None
 
     def close(self) -> None:
         """End the server; a later search starts another."""

@@ -63,7 +63,7 @@ class ChatCall:
             stop=_stop(body.get("stop")),
             session_id=take(body, "session_id", str, ""),
             backend=take(body, "backend", str, ""),
-            min_p=_number(body, "min_p", 0.0, 1.0, 0.0),
+            min_p=_number(body, "min_p", 0.0, 1.0, defaults.min_p),
             top_logprobs=_top_logprobs(body),
             schema=_schema(take(body, "response_format", dict, None)),
             stream=take(body, "stream", bool, False),

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiki.daemon.models")
 
 _BYTES_PER_FILE_BYTE = 8
+# What a session computes with -> the engine; for others the setting local.engine counts.
+_ENGINES = {"numpy": "numpy", "mojo": "auto", "mojo-server": "auto"}
 _KEEP_FREE = 1 << 30
+
+
+_Key = tuple[str, str]  # a model's name and the engine that was asked for
 
 
 @dataclass
@@ -41,9 +46,9 @@ class LocalModels:
     def __init__(self, settings: Settings, paths: Paths) -> None:
         self.settings = settings
         self.paths = paths
-        self._loaded: dict[str, _Loaded] = {}
+        self._loaded: dict[_Key, _Loaded] = {}
         self._lock = threading.RLock()
-        self._busy: str | None = None
+        self._busy: _Key | None = None
 
     def installed(self) -> dict[str, Path]:
         """Models on this machine: name to GGUF file."""
@@ -82,30 +87,35 @@ class LocalModels:
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}."
         raise ModelError(f"No local model called {wanted!r}: {hint}", stage="load", status=404)
 
-    def get(self, name: str) -> LocalModel:
-        """The engine for ``name``, loaded now if it is not yet. Raises :class:`ModelError`."""
+    def get(self, name: str, backend: str = "") -> LocalModel:
+        """The engine for ``name``, loaded now if it is not yet.
+
+        ``backend`` is what the session computes with (``numpy``, ``mojo``); anything else leaves
+        the choice to the setting ``local.engine``. Raises :class:`ModelError`.
+        """
         from aiki_kernel.models.local import LocalModel
 
         name, path = self.find(name)
+        engine = _ENGINES.get(backend, self.settings.local.engine)
+        key = (name, engine)
         with self._lock:
-            found = self._loaded.get(name)
+            found = self._loaded.get(key)
             if found is None:
                 self._make_room(path.stat().st_size * _BYTES_PER_FILE_BYTE)
                 began = time.perf_counter()
-                local = self.settings.local
                 model = LocalModel.load(
                     path,
                     cache=self.paths.models / "cache",
-                    engine=local.engine,
-                    threads=local.threads,
+                    engine=engine,
+                    threads=self.settings.local.threads,
                 )
                 found = _Loaded(
                     model, path.stat().st_size, time.perf_counter() - began, time.monotonic()
                 )
-                self._loaded[name] = found
+                self._loaded[key] = found
                 logger.info("loaded %s in %.2f s (%s)", name, found.load_s, model.engine_name)
             found.used = time.monotonic()
-            self._busy = name
+            self._busy = key
             return found.model
 
     def release(self) -> None:
@@ -121,16 +131,16 @@ class LocalModels:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            for name in [n for n, m in self._loaded.items() if m.used < limit and n != self._busy]:
-                self._free(name)
+            for key in [k for k, m in self._loaded.items() if m.used < limit and k != self._busy]:
+                self._free(key)
         finally:
             self._lock.release()
 
     def close(self) -> None:
         """Let go of everything."""
         with self._lock:
-            for name in list(self._loaded):
-                self._free(name)
+            for key in list(self._loaded):
+                self._free(key)
 
     def health(self) -> list[dict[str, Any]]:
         """Loaded models for ``/health``; ``file_bytes`` is the file's size."""
@@ -139,23 +149,24 @@ class LocalModels:
             {
                 "name": name,
                 "engine": loaded.model.engine_name,
+                "note": loaded.model.note,
                 "file_bytes": loaded.bytes,
                 "load_s": round(loaded.load_s, 3),
-                "idle_s": 0.0 if name == self._busy else round(now - loaded.used, 1),
+                "idle_s": 0.0 if (name, asked) == self._busy else round(now - loaded.used, 1),
             }
-            for name, loaded in list(self._loaded.items())
+            for (name, asked), loaded in list(self._loaded.items())
         ]
 
     def _make_room(self, needed: int) -> None:
-        import psutil
+        from aiki_kernel.models.memory import available_bytes
 
-        oldest_first = sorted(self._loaded, key=lambda name: self._loaded[name].used)
-        for name in oldest_first:
-            if psutil.virtual_memory().available - needed >= _KEEP_FREE:
+        oldest_first = sorted(self._loaded, key=lambda key: self._loaded[key].used)
+        for key in oldest_first:
+            if available_bytes() - needed >= _KEEP_FREE:
                 return
-            self._free(name)
+            self._free(key)
 
-    def _free(self, name: str) -> None:
-        del self._loaded[name]
+    def _free(self, key: _Key) -> None:
+        del self._loaded[key]
         gc.collect()
-        logger.info("let go of %s", name)
+        logger.info("let go of %s", key[0])

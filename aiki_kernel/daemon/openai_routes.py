@@ -48,7 +48,7 @@ async def _chat(request: Request) -> Response:
 
     def produce(cancelled: Event) -> Iterator[TextDelta | Finished]:
         try:
-            yield from call.generate(engine.models.get(name), cancelled)
+            yield from call.generate(engine.models.get(name, call.backend), cancelled)
         finally:
             engine.models.release()
 

@@ -32,6 +32,7 @@ NOT_USED = "found, not used"
 
 # Controls would move a terminal's cursor, surrogates cannot be encoded.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+_LEAST_USD = 1e-6
 _TIE = 1e-9  # halves go up here and in JavaScript alike
 
 
@@ -88,11 +89,14 @@ class Facts:
     stale: bool
     searched: str = ""
     searched_why: str = ""
+    hops: str = ""
+    saved: str = ""
 
     @property
     def headline(self) -> tuple[str, ...]:
         """The parts of the one line under an answer, in order, without the empty ones."""
-        parts = (self.model, self.engine, self.tokens, self.cost, self.total, self.speed)
+        who = (self.model, self.hops, self.engine)
+        parts = (*who, self.tokens, self.cost, self.saved, self.total, self.speed)
         return tuple(part for part in parts if part)
 
     @property
@@ -117,6 +121,8 @@ class Facts:
             engine=_engine(summary),
             tokens=_tokens(_mapping(summary.get("usage"))),
             cost=_cost(summary.get("cost")),
+            hops=_hops(summary.get("hops")),
+            saved=_saved(_mapping(summary.get("compared")), _mapping(summary.get("cost"))),
             total=duration(seconds) if segments else "",
             speed=_speed(number(summary.get("tokens_per_second"))),
             segments=segments,
@@ -231,11 +237,30 @@ def _cost(cost: Any) -> str:
         return "price unknown"
     if usd == 0:
         return "free"
-    mark = "~" if cost.get("estimated") else ""
-    if usd < 1e-6:
+    return _dollars(usd, "~" if cost.get("estimated") else "")
+
+
+def _dollars(usd: float, mark: str) -> str:
+    if usd < _LEAST_USD:
         return f"{mark}<$0.000001"
     digits = max(2, 1 - math.floor(math.log10(usd)))
     return f"{mark}${usd * (1 + _TIE):.{digits}f}"
+
+
+def _hops(hops: Any) -> str:
+    """How many models failed before this one: a list of hops, or their count."""
+    count = len(hops) if isinstance(hops, list | tuple) else int(number(hops) or 0)
+    return f"{count} hop{'' if count == 1 else 's'}" if count else ""
+
+
+def _saved(compared: Mapping[str, Any], cost: Mapping[str, Any]) -> str:
+    """The estimate of what the smart tier's model would have cost more, or less."""
+    could, was = number(compared.get("smart_only_usd")), number(cost.get("usd"))
+    if could is None or was is None or abs(could - was) < _LEAST_USD:
+        return ""
+    if could > was:
+        return f"{_dollars(could - was, '~')} saved"
+    return f"{_dollars(was - could, '~')} over smart-only"
 
 
 def _speed(rate: float | None) -> str:

@@ -16,6 +16,8 @@ COLORS = {
     "mojo, exact": "#b45309",
     "mojo, 8bit": "#d97706",
     "mojo, 1bit": "#ea580c",
+    "mojo, recall high": "#9a3412",
+    "mojo, recall fast": "#e11d48",
     "mojo-server": "#be185d",
     "mojo run, a process a query": "#991b1b",
     "faiss": "#1d4ed8",

@@ -23,6 +23,7 @@ _NOTE = 120
 _FIGURES = {
     "usage": ("input_tokens", "output_tokens", "cached_tokens", "estimated"),
     "cost": ("usd", "estimated"),
+    "compared": ("smart_only_usd",),
     "latency_s": tuple(stage for stage, _ in STAGES),
 }
 
@@ -84,6 +85,9 @@ def _figures(summary: Summary) -> dict[str, Any]:
         value = summary.get(key)
         if isinstance(value, Mapping):
             out[key] = {name: _figure(value[name]) for name in names if name in value}
+    hops = summary.get("hops")
+    if hops:
+        out["hops"] = len(hops) if isinstance(hops, list | tuple) else int(number(hops) or 0)
     if "tokens_per_second" in summary:
         out["tokens_per_second"] = number(summary["tokens_per_second"])
     notes = summary.get("notes")

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.compute.choice import BACKENDS, Choice, availability, choose
-from aiki_kernel.compute.errors import BackendError, VectorError
 from aiki_kernel.errors import UsageError
 from aiki_kernel.memory.lexical import Sparse
 from aiki_kernel.memory.records import Searched
@@ -110,7 +109,7 @@ class DenseSearch:
             began = time.perf_counter()
             try:
                 answer = self.index.search(vector, where, depth, name)
-            except (BackendError, VectorError, OSError, MemoryError) as error:
+            except Exception as error:  # whatever a backend dies of, another one can answer
                 notes.append(self._failed(name, str(error) or type(error).__name__))
                 continue
             if answer is None:
@@ -189,7 +188,7 @@ class DenseSearch:
             else:
                 try:
                     answer = self.index.search(vector, where, depth, name)
-                except (BackendError, VectorError, OSError, MemoryError) as error:
+                except Exception as error:
                     return {"missing": str(error) or type(error).__name__}
                 if answer is None or answer.note:
                     return {"missing": answer.note if answer else "not with this filter"}

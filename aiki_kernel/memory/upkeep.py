@@ -5,6 +5,7 @@ to be trusted, and written to its file when the memory has been quiet for a whil
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 
@@ -57,10 +58,14 @@ class Upkeep:
     def _run(self) -> None:
         while not self._stopped.is_set():
             if time.monotonic() >= self._not_before:
-                if not self.index.ready:
-                    self._build()
-                elif self._worth_saving():
-                    self._save()
+                try:
+                    if not self.index.ready:
+                        self._build()
+                    elif self._worth_saving():
+                        self._save()
+                except Exception as error:  # a thread that ends would leave all to the store
+                    _log.exception("the upkeep of the index failed")
+                    self._later(f"it cannot be kept up ({type(error).__name__})")
             self._wake.wait(_LOOK_S)
             self._wake.clear()
 
@@ -76,7 +81,7 @@ class Upkeep:
         began = time.perf_counter()
         try:
             self.index.build(self._stopped)
-        except (StoreError, VectorError, MemoryError) as error:
+        except (StoreError, VectorError, MemoryError, sqlite3.Error) as error:
             self._later(f"it cannot be built ({error or type(error).__name__})")
         else:
             if self.index.ready:
@@ -88,7 +93,7 @@ class Upkeep:
             self.index.save()
         except OSError as error:
             self._later(f"{self.index.path.name} cannot be written ({error.strerror or error})")
-        except (StoreError, VectorError) as error:
+        except (StoreError, VectorError, sqlite3.Error) as error:
             self._later(str(error))
 
     def _later(self, why: str) -> None:

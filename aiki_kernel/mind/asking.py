@@ -48,6 +48,7 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
+        min_p=sampling.min_p,
         repetition_penalty=sampling.repetition_penalty,
         max_tokens=sampling.max_tokens,
         seed=sampling.seed,

@@ -8,7 +8,7 @@ rejected first try (any other stage) carries zero, because neither policy would 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import AikiError
@@ -69,7 +69,10 @@ def costs(
     usd = one.cost_usd(*tokens) if charged is None else charged
     if stage != "generate":
         return Costs(usd, one, 0.0, 0.0)
-    tiers = by_tier(settings)
+    try:
+        tiers = by_tier(settings)
+    except AikiError:  # a chain names what is not there: the router says so, not the books
+        return Costs(usd, one)
     others = [tiers[tier][0] if tiers[tier] else None for tier in ("smart", "cheap")]
     # What was answered by a tier is what that tier costs, whichever of its models it was.
     compared = [
@@ -82,6 +85,18 @@ def costs(
     ]
     (smart, smart_usd), (cheap, cheap_usd) = compared
     return Costs(usd, one, smart_usd, cheap_usd, smart, cheap)
+
+
+def priced(settings: Settings, row: Entry) -> Entry:
+    """``row`` with the cost of its tokens, where nobody reckoned it (a call that was cut)."""
+    if row.cost_usd is not None or not row.name:
+        return row
+    usage = Usage(
+        row.input_tokens, row.output_tokens, row.cached_tokens, True, row.cache_write_tokens
+    )
+    found = costs(settings, row.name, usage, stage=row.stage)
+    tier = row.tier or ((found.card.tier or "") if found.card else "")
+    return replace(row, cost_usd=found.usd, tier=tier)
 
 
 def entry(

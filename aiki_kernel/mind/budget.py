@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import os
 import socket
@@ -38,9 +39,12 @@ if TYPE_CHECKING:
 
 _MARGIN = 1.25  # the estimate of a message's tokens may be that much too low
 _HELD_AT_MOST_S = 3600.0
+_BOOKED_WITHIN_S = 600.0  # an answer may be long on its way from its first call to its end
 _TINY = 1e-9  # USD: sums of floats
 
 _HOLD = "INSERT INTO reservation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SETTLE = "UPDATE reservation SET usd = ?, expires = ? WHERE id = ?"
+_RELEASE = "DELETE FROM reservation WHERE id = ?"
 _HELD = "SELECT coalesce(sum(usd), 0.0) FROM reservation WHERE "
 _SPENT = "SELECT coalesce(sum(cost_usd), 0.0), coalesce(sum(cost_usd IS NULL), 0) FROM entry WHERE "
 
@@ -124,10 +128,16 @@ class Budget:
         )
         return await self._admit(call)
 
+    async def settle(self, ticket: str, usd: float) -> None:
+        """Hold ``usd`` from now on: the call has ended, and is about to be booked."""
+        if ticket:
+            row = (usd, time.time() + _BOOKED_WITHIN_S, ticket)
+            await asyncio.to_thread(self._write, _SETTLE, row)
+
     async def release(self, ticket: str) -> None:
         """Let go of what is held under ``ticket``: the call was not made, or is booked."""
         if ticket:
-            await asyncio.to_thread(self._release, ticket)
+            await asyncio.to_thread(self._write, _RELEASE, (ticket,))
 
     @contextlib.asynccontextmanager
     async def reserve(
@@ -198,7 +208,8 @@ class Budget:
         except asyncio.CancelledError:
             # The thread goes on: what it holds in the end must not stay held.
             loop = asyncio.get_running_loop()
-            work.add_done_callback(lambda _: loop.run_in_executor(None, self._release, ticket))
+            drop = functools.partial(self._write, _RELEASE, (ticket,))
+            work.add_done_callback(lambda _: loop.run_in_executor(None, drop))
             raise
 
     def _hold(self, call: Call, usd: float, ticket: str) -> str:
@@ -220,13 +231,13 @@ class Budget:
 
         return self._file.use(take, verb="written")
 
-    def _release(self, ticket: str) -> None:
-        def drop(db: sqlite3.Connection) -> None:
+    def _write(self, statement: str, row: tuple[Any, ...]) -> None:
+        def write(db: sqlite3.Connection) -> None:
             with db:
-                db.execute("DELETE FROM reservation WHERE id = ?", (ticket,))
+                db.execute(statement, row)
 
         with contextlib.suppress(LedgerError):  # it lapses by itself, and blocks nothing but money
-            self._file.use(drop, verb="written")
+            self._file.use(write, verb="written")
 
     def _sums(self, db: sqlite3.Connection, session_id: str, turn_id: str) -> list[Cap]:
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -249,8 +260,9 @@ class Budget:
         names = " and ".join(f"budget.{name}" for name, _, _ in self._caps())
         return (
             f"The price of {card.name} is unknown, so {names} could not be kept and it was not "
-            f'asked: give input_price and output_price in [models.cards."{card.name}"] of '
-            "aiki.toml, or allow it with `aiki config set budget.unknown_prices allow`."
+            f"asked: give its price (`aiki config set models.cards.{card.name}.input_price USD` "
+            "a million tokens, output_price likewise), or allow it with "
+            "`aiki config set budget.unknown_prices allow`."
         )
 
 

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiki_kernel.config import Paths
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
-from aiki_kernel.mind import asking, booking
+from aiki_kernel.mind import asking, booking, cascade
 from aiki_kernel.mind.booking import Costs
+from aiki_kernel.mind.consultant import Consultant, InsightStore
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
 from aiki_kernel.mind.events import (
     Completed,
@@ -35,13 +36,13 @@ from aiki_kernel.mind.events import (
     Remembered,
     Routed,
 )
+from aiki_kernel.mind.labels import Label, Labels
 from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.ports import MemoryPort, ModelPort
 from aiki_kernel.mind.routing.planner import Planned, Planner
 from aiki_kernel.mind.run import Run, metadata
-from aiki_kernel.models.chat import Finished, TextDelta, Usage
+from aiki_kernel.models.chat import ChatRequest, Finished, TextDelta, Usage
 from aiki_kernel.models.tokens import estimate
-from aiki_kernel.trace import Trace
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
@@ -69,12 +70,16 @@ class Consciousness:
         ledger: LedgerPort,
         settings: Settings,
         planner: Planned | None = None,
+        labels: Labels | None = None,
+        insights: InsightStore | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
         self.ledger = ledger
         self.settings = settings
         self.planner: Planned = planner or Planner(settings, Paths.default().home)
+        self.labels = labels
+        self.consultant = Consultant(settings, model, insights, labels)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -86,6 +91,7 @@ class Consciousness:
         streamed until then is kept in the conversation and the memory, marked as cut.
         """
         run = Run(message, conversation)
+        self._notice_rerun(run)
         try:
             async with contextlib.aclosing(self._recall_and_route(run)) as events:
                 async for event in events:
@@ -98,7 +104,8 @@ class Consciousness:
             self._keep_cut(run, error)
             raise
         entry = booking.entry(run, completed.usage, cost, completed.finish_reason)
-        write = self._background(self._write(self._turn(run, interrupted=False), entry, run.trace))
+        run.entries.append(entry)
+        write = self._background(self._write(run, self._turn(run, interrupted=False)))
         yield completed
         yield await asyncio.shield(write)
 
@@ -168,6 +175,16 @@ class Consciousness:
     async def _generate(self, run: Run) -> AsyncGenerator[Event, None]:
         assert run.choice is not None
         request = asking.request(run, self.settings, await run.choice)
+        events = self._stream(run, request)
+        if run.decision.then:
+            events = cascade.answer(run, request, self.model, self.settings, self._stream)
+        elif run.decision.consult:
+            events = self.consultant.answer(run, request, self._stream)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _stream(self, run: Run, request: ChatRequest) -> AsyncGenerator[Event, None]:
         begun = time.perf_counter()
         with run.trace.span("generate") as span:
             span.attributes["gen_ai.request.model"] = request.model
@@ -208,12 +225,14 @@ class Consciousness:
         run.notes += run.finished.detail.get("notes", [])
         charged = run.finished.detail.get("cost_usd")  # what the provider says it charged
         cost = await self._costs(run, run.finished.usage, charged)
+        if run.closing is not None:
+            run.notes.append(run.closing(cost))
         run.conversation.put(self._exchange(run, interrupted=False))
         completed = Completed(
             text=run.text,
             model=run.finished.model,
             usage=run.finished.usage,
-            cost_usd=cost.usd,
+            cost_usd=run.total(cost.usd),
             trace=run.trace,
             finish_reason=run.finished.reason,
             metadata=metadata(run, cost),
@@ -224,6 +243,27 @@ class Consciousness:
         return await asyncio.to_thread(
             booking.costs, self.settings, run.name, usage, charged=charged
         )
+
+    @staticmethod
+    def _notice_rerun(run: Run) -> None:
+        """The newest answer, asked for again in the same words, was not good enough. One of
+        the middle says nothing: whoever runs all cells again judges none of them."""
+        exchanges = run.conversation.exchanges
+        before = run.conversation.replaced_by(run.message)
+        if before is None or before is not exchanges[-1] or before.interrupted:
+            return
+        if before.question == run.message.text:
+            run.labels.append(
+                Label(
+                    when=run.created_at,
+                    turn_id=before.turn_id,
+                    session_id=run.conversation.session_id,
+                    message=before.question,
+                    model=before.model,
+                    source="rerun",
+                    good=0.0,
+                )
+            )
 
     # -- writing ------------------------------------------------------------------------
 
@@ -245,33 +285,38 @@ class Consciousness:
         if interrupted or run.text:
             run.conversation.put(self._exchange(run, interrupted=True))
             turn = self._turn(run, interrupted=True)
-        if booked or turn is not None:
+        if booked or turn is not None or run.entries:
             kind = type(error).__name__
             self._background(self._write_cut(run, turn, usage, reason, kind, booked=booked))
 
     async def _write_cut(
         self, run: Run, turn: Turn | None, usage: Usage, reason: str, error: str, *, booked: bool
     ) -> None:
-        entry = None
         if booked:
             cost = await self._costs(run, usage)
             if not usage.input_tokens:
                 cost = replace(cost, usd=0.0, smart_usd=0.0, cheap_usd=0.0)
-            entry = booking.entry(run, usage, cost, reason, error=error)
-        await self._write(turn, entry, run.trace)
+            run.entries.append(booking.entry(run, usage, cost, reason, error=error))
+        await self._write(run, turn)
 
-    async def _write(self, turn: Turn | None, entry: Entry | None, trace: Trace) -> Remembered:
+    async def _write(self, run: Run, turn: Turn | None) -> Remembered:
         """Ledger and memory side by side; a failure of either is a note, not a lost answer."""
         notes: list[str] = []
 
         async def book() -> None:
-            if entry is not None:
+            for entry in run.entries:
                 try:
-                    await asyncio.to_thread(self.ledger.record, entry)
+                    priced = await asyncio.to_thread(booking.priced, self.settings, entry)
+                    await asyncio.to_thread(self.ledger.record, priced)
                 except AikiError as error:
                     notes.append(str(error))
                 while self.ledger.notes:
                     notes.append(self.ledger.notes.pop(0))
+            if run.labels and self.labels is not None:
+                try:
+                    await asyncio.to_thread(self.labels.put, *run.labels)
+                except AikiError as error:
+                    notes.append(str(error))
 
         async def remember() -> Stored:
             if turn is None:
@@ -281,7 +326,7 @@ class Consciousness:
             except AikiError as error:
                 return Stored((), note=f"This turn was NOT remembered. {error}")
 
-        with trace.span("remember") as span:
+        with run.trace.span("remember") as span:
             stored, _ = await asyncio.gather(remember(), book())
             span.attributes["aiki.remember.spooled"] = stored.spooled
         note = " ".join(part for part in (stored.note, *notes) if part)

@@ -50,7 +50,8 @@ class Decision:
     """Which model answers, and why.
 
     ``complexity`` is 0..1, None where nothing was judged. ``then`` is the model that a
-    cascade escalates to; ``reasons`` are lines for people.
+    cascade escalates to, ``consult`` the one that is asked for an insight first; ``reasons``
+    are lines for people.
     """
 
     model: str
@@ -60,6 +61,7 @@ class Decision:
     candidates: tuple[Candidate, ...] = ()
     reasons: tuple[str, ...] = ()
     then: str = ""
+    consult: str = ""
 
     @property
     def named(self) -> bool:
@@ -79,12 +81,18 @@ class Routed:
 
 @dataclass(frozen=True)
 class Consulted:
-    """One insight of an expensive model, given to the one that answers."""
+    """One insight of an expensive model, given to the one that answers.
+
+    ``confidence`` is calibrated, 0..1; ``reused`` says that it was stored already and no call
+    was made for it.
+    """
 
     insight: str
     model: str
     cost_usd: float | None
     seconds: float
+    confidence: float = 0.0
+    reused: bool = False
 
 
 @dataclass(frozen=True)

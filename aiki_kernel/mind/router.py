@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 Name = Literal["fixed", "length", "rules", "learned", "cascade"]
 NAMES: tuple[Name, ...] = get_args(Name)
-PINS = ("smart", "standard", "cheap", "local", "auto")
-"""What ``%aiki_route`` pins a session to: a tier's best model, or (``auto``) the router."""
+PINS = ("smart", "standard", "cheap", "local", "consult", "auto")
+"""What ``%aiki_route`` pins a session to: a tier's best model, a consultation before every
+answer, or (``auto``) the router."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,27 @@ def pinned(tier: str, candidates: Sequence[Candidate]) -> Decision | None:
             reason = f"{tier}, pinned for this session"
             return Decision(one.model, reason, "pinned", candidates=tuple(candidates))
     return None
+
+
+def consulting(
+    candidates: Sequence[Candidate], why: str, judged: Decision | None = None
+) -> Decision | None:
+    """The decision in which the smart model is asked for an insight and a cheap one answers;
+    None when there is no such pair."""
+    usable = [one for one in candidates if not one.note]
+    smart = next((one for one in usable if one.tier == "smart"), None)
+    does = next((o for tier in CHEAP_SIDE for o in usable if o.tier == tier), None)
+    if smart is None or does is None:
+        return None
+    return Decision(
+        does.model,
+        f"consult: {smart.model} gives an insight, {does.model} answers; {why}",
+        "consult",
+        judged.complexity if judged else None,
+        tuple(judged.candidates if judged else candidates),
+        (*(judged.reasons if judged else ()), why),
+        consult=smart.model,
+    )
 
 
 def _left_out(candidates: Sequence[Candidate]) -> list[str]:

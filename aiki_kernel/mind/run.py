@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from aiki_kernel.mind.asking import Choice
 from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Decision
+from aiki_kernel.mind.labels import Label
+from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.models.chat import Finished, Hop
 from aiki_kernel.trace import Trace
 
@@ -19,7 +22,12 @@ _HIT_TEXT = 240  # characters of a hit that travel with an answer's metadata
 
 @dataclass
 class Run:
-    """The state of one message while it travels."""
+    """The state of one message while it travels.
+
+    ``entries`` are the rows of calls beside the answer itself (a first try, a consultation);
+    ``labels`` what it teaches the router; ``extra`` is added to the answer's metadata;
+    ``closing`` makes a last note once the answer's cost is known.
+    """
 
     message: Message
     conversation: Conversation
@@ -38,6 +46,10 @@ class Run:
     notes: list[str] = field(default_factory=list)
     previous: str = ""
     replaces: str | None = None
+    entries: list[Entry] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+    closing: Callable[[Costs], str] | None = None
 
     def __post_init__(self) -> None:
         # Read before this turn takes its place in the conversation.
@@ -50,6 +62,31 @@ class Run:
     def name(self) -> str:
         """The catalogue's name of the model that answers, after all hops so far."""
         return self.hops[-1].to if self.hops else self.decision.model
+
+    def total(self, answer: float | None) -> float | None:
+        """USD of all calls for this message; None where one of them is unknown."""
+        known = [answer, *(entry.cost_usd for entry in self.entries)]
+        return None if None in known else sum(usd or 0.0 for usd in known)
+
+    def cost(self, answer: float | None, *, estimated: bool) -> dict[str, Any]:
+        """What the message cost, and by which call where there were several."""
+        told: dict[str, Any] = {"usd": self.total(answer), "estimated": estimated}
+        if self.entries:
+            told["estimated"] = estimated or any(entry.estimated for entry in self.entries)
+            told["calls"] = [
+                *({"stage": e.stage, "model": e.name, "usd": e.cost_usd} for e in self.entries),
+                {"stage": "generate", "model": self.name, "usd": answer},
+            ]
+        return told
+
+    def routed(self) -> dict[str, Any]:
+        """Who decided on the model, and why, in short."""
+        complexity = self.decision.complexity
+        return {
+            "router": self.decision.router,
+            "reason": self.decision.reason,
+            "complexity": None if complexity is None else round(complexity, 3),
+        }
 
 
 def metadata(run: Run, cost: Costs) -> dict[str, Any]:
@@ -82,7 +119,7 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
         "quantisation": finished.detail.get("quantisation"),
         "finish_reason": finished.reason,
         "usage": finished.usage.to_json(),
-        "cost": {"usd": cost.usd, "estimated": finished.usage.estimated},
+        "cost": run.cost(cost.usd, estimated=finished.usage.estimated),
         "compared": cost.to_json() if cost.smart or cost.cheap else None,
         "latency_s": latency,
         "tokens_per_second": round(speed, 2) if speed else None,
@@ -92,6 +129,8 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
         "remembered": {"ids": [], "spooled": False},
         "stale": False,
         "trace_id": run.trace.id,
+        "route": run.routed(),
+        **run.extra,
     }
 
 

@@ -42,8 +42,12 @@ logger = logging.getLogger("aiki.models")
 class ArenaFile:
     """Where the weights of one GGUF file are kept, as one array of float32."""
 
-    def __init__(self, cache: Path, sha256: str) -> None:
-        self.path = cache / f"{sha256}.v{LAYOUT}.weights"
+    def __init__(
+        self, cache: Path, sha256: str, *, kind: str = "weights", layout: int = LAYOUT
+    ) -> None:
+        """``kind`` is the end of the file's name; ``layout`` the version of what is in it."""
+        self.path = cache / f"{sha256}.v{layout}.{kind}"
+        self._kind, self._layout = kind, layout
         self._part = self.path.with_name(self.path.name + ".part")
         self._sha256 = sha256
 
@@ -136,14 +140,14 @@ class ArenaFile:
 
     def _remove_older(self) -> None:
         """Files of the same model in other layouts; processes that map them keep them."""
-        for other in self.path.parent.glob(f"{self._sha256}.v*.weights*"):
+        for other in self.path.parent.glob(f"{self._sha256}.v*.{self._kind}*"):
             if other not in (self.path, self._part):
                 with contextlib.suppress(OSError):
                     other.unlink()
 
     def _header(self, room: Floats) -> bytes:
         """Facts, and a SHA-256 over them and the sums of all blocks; filled up to a page."""
-        facts = _FACTS.pack(_MAGIC, LAYOUT, bytes.fromhex(self._sha256), len(room))
+        facts = _FACTS.pack(_MAGIC, self._layout, bytes.fromhex(self._sha256), len(room))
         digest = hashlib.sha256(facts)
         for start in range(0, len(room), _BLOCK):
             words = room[start : start + _BLOCK].view(np.uint64)

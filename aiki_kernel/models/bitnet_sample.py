@@ -7,7 +7,7 @@ up to size. Written piece by piece: 1.2 GB take a few megabytes of memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,9 @@ TINY = Shape(
 )
 """Small enough for a test; its rows divide into blocks of every ternary type."""
 
+MERGES = ("t h", "th e", "i n", "a n", "an d", "Ġ the", "Ġ and", "h e")
 CONTROLS = ("<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>")
 _NORMAL, _CONTROL, _UNUSED = 1, 3, 5
-_WORDS = ("t h", "th e", "i n", "a n", "an d", "Ġ the", "Ġ and", "h e")
 _FILE_TYPES = {"TQ1_0": 36, "TQ2_0": 37, "I2_S": 40}
 _PIECE = 1 << 22  # bytes made at once
 _Random = np.random.Generator
@@ -69,12 +69,14 @@ def write_bitnet(
     embedding: str = "F16",
     architecture: str = "bitnet-b1.58",
     template: str | None = CHAT_TEMPLATE,
+    merges: Sequence[str] = MERGES,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write a checkpoint of ``shape``. The same arguments give the same bytes.
 
-    ``ternary`` is I2_S, TQ2_0 or TQ1_0; ``embedding`` is F32, F16 or Q8_0. llama.cpp reads
+    ``ternary`` is I2_S, TQ2_0 or TQ1_0; ``embedding`` is F32, F16 or Q8_0; ``merges`` are those of
+    its byte-level BPE. llama.cpp reads
     ``architecture="bitnet"`` with TQ1_0 or TQ2_0.
     """
     query, key = shape.heads * shape.head, shape.kv_heads * shape.head
@@ -99,15 +101,17 @@ def write_bitnet(
         add(block + "ffn_gate.weight", (shape.hidden, shape.width), ternary)
         add(block + "ffn_up.weight", (shape.hidden, shape.width), ternary)
         add(block + "ffn_down.weight", (shape.width, shape.hidden), ternary)
-    metadata = _metadata(shape, architecture, ternary)
+    metadata = _metadata(shape, architecture, ternary, merges)
     if template is not None:
         metadata["tokenizer.chat_template"] = template
     return write_gguf(path, metadata, plans, progress)
 
 
-def _metadata(shape: Shape, architecture: str, ternary: str) -> dict[str, Any]:
+def _metadata(
+    shape: Shape, architecture: str, ternary: str, merges: Sequence[str]
+) -> dict[str, Any]:
     """As the converters write it: Microsoft's leaves ``tokenizer.ggml.pre`` out."""
-    words = [word.replace(" ", "") for word in _WORDS]
+    words = list(dict.fromkeys(merge.replace(" ", "") for merge in merges))
     tokens = [*byte_signs(), *words]
     spare = shape.vocabulary - len(tokens) - len(CONTROLS)
     kinds = [_NORMAL] * len(tokens) + [_CONTROL] * len(CONTROLS) + [_UNUSED] * spare
@@ -135,7 +139,7 @@ def _metadata(shape: Shape, architecture: str, ternary: str) -> dict[str, Any]:
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": np.array(kinds, np.int32),
-        "tokenizer.ggml.merges": list(_WORDS),
+        "tokenizer.ggml.merges": list(merges),
         "tokenizer.ggml.bos_token_id": first,
         "tokenizer.ggml.eos_token_id": first + 1,
         "tokenizer.ggml.add_bos_token": True,

@@ -1,7 +1,7 @@
 """The weights of a BitNet, read where they lie: in the mapped file, in the file's own packing.
 
 A ternary matrix takes two bits a weight and would take sixteen times that as float32, so nothing is
-expanded at load. A matrix is decoded a few rows at a time when it is multiplied, in a piece that
+expanded at load. A matrix is unpacked a few rows at a time when it is multiplied, in a piece that
 stays in the cache of a core. Processes that use one file share its pages.
 """
 
@@ -19,8 +19,10 @@ from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.memory import refuse_if_too_large
 from aiki_kernel.models.quants import KNOWN, Bytes, Quant, dequantize, split, tensor_scale
 from aiki_kernel.models.shape import Shape, frequencies
+from aiki_kernel.models.ternary import packing_of
 
-_PIECE = 1 << 18  # weights decoded at once, 1 MiB as float32
+_PIECE = 1 << 18  # weights unpacked at once, 1 MiB as float32
+_MOST_PIECES = 16
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,28 @@ class PackedMatrix:
         Integers up to 127 times ternary codes sum exactly, in whatever order they are added.
         """
         product = np.empty((len(x), self.rows), np.float32)
-        step = max(1, _PIECE // self.columns)
+        # Many tokens make the product the work: fewer, larger ones keep BLAS busy.
+        step = max(1, _PIECE * min(len(x), _MOST_PIECES) // self.columns)
+        packing = packing_of(self.quant)
+        if packing is not None:
+            grouped = x.reshape(len(x), -1, self.quant.block)
+            x = np.ascontiguousarray(grouped[..., packing.order]).reshape(x.shape)
+            room = np.empty((step * self.columns // self.quant.block, self.quant.block), np.float32)
         for start in range(0, self.rows, step):
             end = min(start + step, self.rows)
-            np.matmul(x, self._rows(start, end).T, out=product[:, start:end])
+            blocks, scale = self._blocks(start, end), None
+            if packing is not None:
+                found = packing.codes(blocks, room)
+                scale = packing.block_scales(blocks)
+                if scale is not None and (scale != scale[0]).any():
+                    found *= scale[:, None]
+                    scale = None
+            else:
+                found = self.quant.decode(blocks)
+            part = product[:, start:end]
+            np.matmul(x, found.reshape(end - start, self.columns).T, out=part)
+            if scale is not None:
+                part *= scale[0]
         product *= self.scale
         return product
 
@@ -68,9 +88,11 @@ class PackedMatrix:
         return found
 
     def _rows(self, start: int, end: int) -> Floats:
+        return self.quant.decode(self._blocks(start, end)).reshape(end - start, self.columns)
+
+    def _blocks(self, start: int, end: int) -> Bytes:
         per_row = self.columns // self.quant.block
-        blocks = self.blocks[start * per_row : end * per_row]
-        return self.quant.decode(blocks).reshape(end - start, self.columns)
+        return self.blocks[start * per_row : end * per_row]
 
 
 @dataclass(frozen=True)

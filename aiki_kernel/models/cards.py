@@ -296,9 +296,9 @@ def _local_card(settings: Settings, ref: ModelRef) -> ModelCard:
         window=(own and own.window) or (local_window(path) if path else None),
         price=prices.FREE,
         streaming=True,
-        json_schema=_first(own, "json_schema", False),
+        json_schema=_first(own, "json_schema", True),
         seed=_first(own, "seed", True),
-        logprobs=_first(own, "logprobs", None),
+        logprobs=_first(own, "logprobs", True),
         vision=_first(own, "vision", False),
         local=True,
     )

@@ -103,6 +103,9 @@ def names(settings: Settings, *, public: bool = True) -> list[str]:
         out.update(n for n in settings.models.cards if n.startswith(f"{endpoint}/"))
         if public and found.provider:
             out.update(f"{endpoint}/{model}" for model in _public_names(found.provider))
+    routing = settings.routing
+    for chain in (routing.smart, routing.standard, routing.cheap, routing.local):
+        out.update(chain or ())
     return sorted(out)
 
 

@@ -33,9 +33,11 @@ class ChatRequest:
     ``fallbacks`` are names to go on to when it fails before its first token; ``named`` says
     that the user chose this very model, so that a missing key is an error and not a reason
     to ask another. ``turn_id`` and ``stage`` say for what the call is made, for budgets;
-    ``prompt_tokens`` is an estimate that was made already, 0 for none.
-    ``backend`` is what this session computes with (``compute.backend``); it concerns models
-    of this machine alone.
+    ``prompt_tokens`` is an estimate that was made already, 0 for none. ``backend`` is what
+    this session computes with (``compute.backend``); it concerns models of this machine alone.
+    ``logprobs`` asks for the mean log-probability of the answer
+    (``Finished.detail["mean_logprob"]``, where the endpoint gives it); ``response_format`` is
+    OpenAI's field of that name.
     """
 
     model: str
@@ -43,6 +45,7 @@ class ChatRequest:
     temperature: float = 0.7
     top_p: float = 0.95
     top_k: int = 0
+    min_p: float = 0.0
     repetition_penalty: float = 1.0
     max_tokens: int = 1024
     seed: int | None = None
@@ -54,6 +57,8 @@ class ChatRequest:
     fallbacks: tuple[str, ...] = ()
     named: bool = True
     prompt_tokens: int = 0
+    logprobs: bool = False
+    response_format: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

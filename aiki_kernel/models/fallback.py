@@ -20,7 +20,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from aiki_kernel.errors import AikiError, ConfigError, ModelError
+from aiki_kernel.errors import AikiError, ConfigError, DaemonError, ModelError
 from aiki_kernel.models import window
 from aiki_kernel.models.breaker import BREAKER, Breaker
 from aiki_kernel.models.cards import TIERS, ModelCard, card, chain, usable
@@ -39,6 +39,10 @@ class Gate(Protocol):
 
     async def admit(self, request: ChatRequest, card: ModelCard) -> str:
         """Let ``request`` pass to ``card``'s model; "" or a ticket. Raises AikiError if not."""
+        ...
+
+    async def settle(self, ticket: str, usd: float) -> None:
+        """The call of ``ticket`` has ended and cost ``usd``; it is still to be booked."""
         ...
 
     async def release(self, ticket: str) -> None:
@@ -105,14 +109,16 @@ class Fallback:
                 self._breaker.hopped(hops[-1])
                 yield hops[-1]
             passed = []
+            begun = False
             try:
                 async with aclosing(self._one(request, one, hops)) as events:
                     async for event in events:
+                        begun = begun or isinstance(event, TextDelta)
                         yield event
                 return
             except AikiError as error:
-                going_on = _may_go_on(error, named=named)
-                if not going_on and (first is None or getattr(error, "stage", "") == "stream"):
+                going_on = not begun and _may_go_on(error, named=named)
+                if not going_on and (first is None or begun):
                     raise
                 passed.append(_Try(name, _why(error) if going_on else f"failed: {error}"))
                 tries.append(passed[-1])
@@ -167,14 +173,13 @@ class Fallback:
                         self._breaker.succeeded(one.name)
                         settled = True
                         event = _told(event, one, hops, ticket)
+                        await self._settle(ticket, asked, one, event)
                         if limit < request.max_tokens and event.reason == "length":
                             event.detail["notes"] = [
                                 *event.detail.get("notes", []),
                                 window.shortened(one, limit),
                             ]
                     yield event
-            if ticket and not request.turn_id:
-                await self._release(ticket)  # nobody will book this call
         except AikiError as error:
             settled = True
             self._learn(error, one.name)
@@ -184,6 +189,24 @@ class Fallback:
         finally:
             if not settled:
                 self._breaker.given_back(one.name)
+
+    async def _settle(
+        self, ticket: str, asked: ChatRequest, one: ModelCard, event: Finished
+    ) -> None:
+        """Hold no more than what the call did cost, until it is booked."""
+        if not ticket or self._gate is None:
+            return
+        if not asked.turn_id:
+            await self._gate.release(ticket)  # nobody will book this call
+            return
+        used = event.usage
+        usd = event.detail.get("cost_usd")
+        if usd is None:
+            usd = one.cost_usd(
+                used.input_tokens, used.output_tokens, used.cached_tokens, used.cache_write_tokens
+            )
+        if usd is not None:
+            await self._gate.settle(ticket, usd)
 
     async def _release(self, ticket: str) -> None:
         if self._gate is not None:
@@ -207,6 +230,8 @@ def _may_go_on(error: AikiError, *, named: bool) -> bool:
     """Whether another model may be a remedy for ``error``."""
     if isinstance(error, ConfigError):  # a key that is no key
         return not named
+    if isinstance(error, DaemonError):  # this machine's own models cannot be reached
+        return True
     if not isinstance(error, ModelError) or error.stage not in ("connect", "first token"):
         return False
     if error.cause in _NOT_SERVED:

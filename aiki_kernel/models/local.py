@@ -3,8 +3,8 @@
 Puts together what is one idea each elsewhere: the file, its tokenizer and template, an engine,
 sampling, sessions. The vocabulary is built from the file each time, which takes as long as reading
 a stored tokenizer back. The cache folder holds the file's content hash, which proves that a known
-model is what its name says, and under that hash the weights as float32, which the next load maps
-instead of computing them.
+model is what its name says, and under that hash the weights as the engine reads them, which the
+next load maps instead of computing them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
-from aiki_kernel.models.arena_file import ArenaFile
 from aiki_kernel.models.bitnet import chat_template
 from aiki_kernel.models.chat import ChatMessage, Finished, TextDelta, TokenLogprob, Usage
 from aiki_kernel.models.engine import CancelledError, LanguageModel
-from aiki_kernel.models.engines import numpy_engine
+from aiki_kernel.models.engines import choose
 from aiki_kernel.models.fingerprint import fingerprint
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.grammar import Vocabulary
@@ -49,6 +48,7 @@ class LocalModel:
         *,
         sha256: str = "",
         load_s: float = 0.0,
+        note: str = "",
         quantisation: str = "",
     ) -> None:
         self.name = name
@@ -57,6 +57,7 @@ class LocalModel:
         self.template = template
         self.sha256 = sha256
         self.load_s = load_s
+        self.note = note  # why this is not the engine that was preferred
         self.quantisation = quantisation
         self.sessions = Sessions()
         self.words = Vocabulary(tokenizer)
@@ -68,8 +69,6 @@ class LocalModel:
         Raises :class:`ModelError` with one line.
         """
         begun = time.perf_counter()
-        if engine not in ("auto", "numpy"):
-            raise ModelError(f"There is no engine {engine!r}: use 'auto' or 'numpy'.")
         name = _name_of(path)
         with GGUF(path) as file:
             digest = fingerprint(path, cache)
@@ -81,8 +80,9 @@ class LocalModel:
                 )
             tokenizer = Tokenizer(file)
             template = _template_of(file, tokenizer, name)
+            chosen = choose(file, digest, cache, engine=engine, threads=threads)
+            language_model = chosen.model
             kind = file.quantisation()
-            language_model = numpy_engine(file, threads=threads, stored=ArenaFile(cache, digest))
             if len(tokenizer) != language_model.vocabulary:
                 raise ModelError(
                     f"{path.name} has {len(tokenizer)} tokens and "
@@ -95,6 +95,7 @@ class LocalModel:
             template,
             sha256=digest,
             load_s=time.perf_counter() - begun,
+            note=chosen.note,
             quantisation=kind,
         )
 
@@ -214,6 +215,7 @@ class LocalModel:
                 "prefill_s": run.prefill_s,
                 "reused_tokens": reused,
                 "prompt_tokens": len(ids),
+                **({"notes": [self.note]} if self.note else {}),
             },
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models.bitnet import chat_template
-from aiki_kernel.models.bitnet_weights import BitNetWeights
+from aiki_kernel.models.bitnet_weights import BitNetWeights, PackedMatrix
 from aiki_kernel.models.gguf import GGUF, StringArray, TensorInfo
 from aiki_kernel.models.llama_weights import LlamaWeights
 from aiki_kernel.models.memory import available_bytes
@@ -28,7 +28,7 @@ from aiki_kernel.models.shape import ARCHITECTURES, BITNET, Shape
 from aiki_kernel.models.tokenizer import Tokenizer
 
 _SAMPLE = 128 * 2**20  # bytes read to measure the memory; far more than any cache
-_PIECE = 1 << 20  # weights unpacked to time it
+_PIECE = 1 << 21  # weights multiplied to time it
 _PARTS = {
     "embedding": r"token_embd\.",
     "attention": r"blk\.\d+\.attn_(?!norm|sub_norm)",
@@ -158,23 +158,30 @@ _FOREIGN = {quant.name for quant in FOREIGN.values()}
 
 def _numpy_speed(file: GGUF, ternary: bool, bandwidth: float) -> float:
     read = [tensor for tensor in file.tensors.values() if _is_read(tensor, file.tensors)]
-    weights = sum(_count(tensor) for tensor in read)
     if not ternary:
-        return bandwidth / max(4 * weights, 1)
-    sample = max(read, key=_count, default=None)
-    packed = [t for t in read if t.quant.tail or t.quant.name.startswith("TQ")]
-    sample = max(packed, key=_count, default=sample)
-    if sample is None:
-        return 0.0
-    count = min(_PIECE, _count(sample)) // sample.quant.block
-    raw = file.raw(sample.name)[: count * sample.quant.nbytes].reshape(count, -1)
-    x = np.ones((1, sample.quant.block), np.float32)
-    best = float("inf")
+        return bandwidth / max(4 * sum(_count(tensor) for tensor in read), 1)
+    seconds = 0.0
+    matrices = [tensor for tensor in read if len(tensor.shape) == 2]
+    for kind in {tensor.quant.name for tensor in matrices} - _FOREIGN:
+        of_kind = [tensor for tensor in matrices if tensor.quant.name == kind]
+        weights = sum(_count(tensor) for tensor in of_kind)
+        seconds += weights * _seconds_per_weight(file, max(of_kind, key=_count))
+    return 1 / seconds if seconds else 0.0
+
+
+def _seconds_per_weight(file: GGUF, tensor: TensorInfo) -> float:
+    """A few rows of a matrix, multiplied as the engine does it."""
+    rows, columns = tensor.shape
+    whole = PackedMatrix.read(file, tensor.name, rows, columns)
+    rows = max(1, min(rows, _PIECE // columns))
+    few = whole.blocks[: rows * columns // whole.quant.block]
+    piece = replace(whole, blocks=few, rows=rows)
+    x, best = np.ones((1, columns), np.float32), float("inf")
     for _ in range(3):
         began = time.perf_counter()
-        np.matmul(x, sample.quant.decode(raw).T)
+        piece.times(x)
         best = min(best, time.perf_counter() - began)
-    return count * sample.quant.block / best / max(weights, 1)
+    return best / (rows * columns)
 
 
 def _quantisation(tensors: dict[str, TensorInfo]) -> dict[str, str]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _BACKOFF_CAP_S = 8.0
 _DRAIN_S = 0.25
+_NO_LOGPROB = -9000.0  # OpenAI sends -9999 for a token that it does not weigh
 _PER_MESSAGE = 4  # tokens that a chat template adds around each message, about
 
 
@@ -61,6 +62,8 @@ class _Call:
     usage: Usage | None = None
     model: str = ""
     done: bool = False
+    logprob_sum: float = 0.0
+    logprob_tokens: int = 0
     detail: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -239,6 +242,8 @@ class Provider:
             detail["left_out"] = sorted(call.quirks.left_out)
         if notes:
             detail["notes"] = list(notes)
+        if call.logprob_tokens:
+            detail["mean_logprob"] = call.logprob_sum / call.logprob_tokens
         return Finished(
             reason=call.reason or "stop",
             usage=usage,
@@ -286,6 +291,7 @@ def _read(call: _Call, data: str) -> str:
         call.reason = choice["finish_reason"]
         if call.reason == "error":
             raise BrokenStreamError("gave up within the answer")
+    _weigh(call, choice.get("logprobs"))
     delta = choice.get("delta") or choice.get("message")
     if not isinstance(delta, dict):
         return ""
@@ -297,6 +303,16 @@ def _read(call: _Call, data: str) -> str:
         call.text.append(text)
         return text
     return ""
+
+
+def _weigh(call: _Call, logprobs: Any) -> None:
+    """Add the log-probabilities of a chunk's tokens up."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    for token in content if isinstance(content, list) else ():
+        value = token.get("logprob") if isinstance(token, dict) else None
+        if isinstance(value, int | float) and value > _NO_LOGPROB:
+            call.logprob_sum += float(value)
+            call.logprob_tokens += 1
 
 
 def _fault(failure: Any) -> BrokenStreamError:
@@ -312,13 +328,17 @@ def _count(call: _Call, usage: dict[str, Any]) -> None:
         return int(value) if isinstance(value, int | float) else 0
 
     details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    details = details if isinstance(details, dict) else {}
+    cached = details.get("cached_tokens")
+    # OpenRouter's name, then Anthropic's own behind some gateways
+    written = details.get("cache_write_tokens") or usage.get("cache_creation_input_tokens")
     if usage.get("prompt_tokens") is None and usage.get("completion_tokens") is None:
         return
     call.usage = Usage(
         number(usage.get("prompt_tokens")),
         number(usage.get("completion_tokens")),
         number(cached),
+        cache_write_tokens=number(written),
     )
     if isinstance(usage.get("cost"), int | float):
         call.detail["cost_usd"] = float(usage["cost"])  # what OpenRouter says it charged

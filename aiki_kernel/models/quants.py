@@ -78,13 +78,13 @@ def tensor_scale(raw: Bytes, quant: Quant) -> np.float32:
     return np.float32(np.ascontiguousarray(split(raw, quant)[1][:4]).view(np.float32)[0])
 
 
-def _half(blocks: Bytes, start: int) -> Floats:
+def half_at(blocks: Bytes, start: int) -> Floats:
     """A half-precision number in each block, as a column."""
     column = np.ascontiguousarray(blocks[:, start : start + 2])
     return column.view(np.float16).astype(np.float32)
 
 
-def _nibbles(packed: Bytes) -> Bytes:
+def nibbles(packed: Bytes) -> Bytes:
     """``(n, k)`` bytes to ``(n, 2k)``: all low halves, then all high halves."""
     count, width = packed.shape
     values = np.empty((count, 2 * width), np.uint8)
@@ -108,44 +108,44 @@ def _bf16(blocks: Bytes) -> Floats:
 
 def _q8_0(blocks: Bytes) -> Floats:
     values = blocks[:, 2:].view(np.int8).astype(np.float32)
-    values *= _half(blocks, 0)
+    values *= half_at(blocks, 0)
     return values
 
 
 def _q4_0(blocks: Bytes) -> Floats:
-    values = _nibbles(blocks[:, 2:]).astype(np.float32)
+    values = nibbles(blocks[:, 2:]).astype(np.float32)
     values -= 8
-    values *= _half(blocks, 0)
+    values *= half_at(blocks, 0)
     return values
 
 
 def _q4_1(blocks: Bytes) -> Floats:
-    values = _nibbles(blocks[:, 4:]).astype(np.float32)
-    values *= _half(blocks, 0)
-    values += _half(blocks, 2)
+    values = nibbles(blocks[:, 4:]).astype(np.float32)
+    values *= half_at(blocks, 0)
+    values += half_at(blocks, 2)
     return values
 
 
-def _fifth_bits(packed: Bytes) -> Bytes:
+def fifth_bits(packed: Bytes) -> Bytes:
     """Four bytes a block, one bit a weight, to ``(n, 32)`` of 0 or 16."""
     return np.left_shift(np.unpackbits(packed, axis=1, bitorder="little"), 4, dtype=np.uint8)
 
 
 def _q5_0(blocks: Bytes) -> Floats:
-    values = (_nibbles(blocks[:, 6:]) | _fifth_bits(blocks[:, 2:6])).astype(np.float32)
+    values = (nibbles(blocks[:, 6:]) | fifth_bits(blocks[:, 2:6])).astype(np.float32)
     values -= 16
-    values *= _half(blocks, 0)
+    values *= half_at(blocks, 0)
     return values
 
 
 def _q5_1(blocks: Bytes) -> Floats:
-    values = (_nibbles(blocks[:, 8:]) | _fifth_bits(blocks[:, 4:8])).astype(np.float32)
-    values *= _half(blocks, 0)
-    values += _half(blocks, 2)
+    values = (nibbles(blocks[:, 8:]) | fifth_bits(blocks[:, 4:8])).astype(np.float32)
+    values *= half_at(blocks, 0)
+    values += half_at(blocks, 2)
     return values
 
 
-def _six_bit_scales(packed: Bytes) -> tuple[Floats, Floats]:
+def six_bit_scales(packed: Bytes) -> tuple[Floats, Floats]:
     """Twelve bytes a block to eight scales and eight minima of six bits each."""
     low, middle, high = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate([low & 63, (high & 15) | ((low >> 6) << 4)], axis=1)
@@ -155,14 +155,14 @@ def _six_bit_scales(packed: Bytes) -> tuple[Floats, Floats]:
 
 def _scaled_groups(codes: Bytes, blocks: Bytes) -> Floats:
     """``codes (n, 8, 32)`` with a six-bit scale and minimum a group: Q4_K and Q5_K."""
-    scales, minima = _six_bit_scales(blocks[:, 4:16])
+    scales, minima = six_bit_scales(blocks[:, 4:16])
     values = codes.astype(np.float32)
-    values *= (_half(blocks, 0) * scales)[:, :, None]
-    values -= (_half(blocks, 2) * minima)[:, :, None]
+    values *= (half_at(blocks, 0) * scales)[:, :, None]
+    values -= (half_at(blocks, 2) * minima)[:, :, None]
     return values.reshape(len(blocks), 256)
 
 
-def _k_nibbles(packed: Bytes) -> Bytes:
+def k_nibbles(packed: Bytes) -> Bytes:
     """128 bytes a block to ``(n, 8, 32)``: each 32 bytes hold two groups, low then high."""
     chunks = packed.reshape(-1, 4, 1, 32)
     pairs = np.concatenate([chunks & 15, chunks >> 4], axis=2)
@@ -170,32 +170,48 @@ def _k_nibbles(packed: Bytes) -> Bytes:
 
 
 def _q4_k(blocks: Bytes) -> Floats:
-    return _scaled_groups(_k_nibbles(blocks[:, 16:144]), blocks)
+    return _scaled_groups(k_nibbles(blocks[:, 16:144]), blocks)
+
+
+def q5_k_codes(blocks: Bytes) -> Bytes:
+    """Codes from 0 to 31 of Q5_K, ``(n, 8, 32)``."""
+    shifts = np.arange(8, dtype=np.uint8)[None, :, None]
+    fifth = (blocks[:, 16:48].reshape(-1, 1, 32) >> shifts) & 1
+    codes: Bytes = k_nibbles(blocks[:, 48:176])
+    codes |= np.left_shift(fifth, 4, dtype=np.uint8)
+    return codes
 
 
 def _q5_k(blocks: Bytes) -> Floats:
-    shifts = np.arange(8, dtype=np.uint8)[None, :, None]
-    fifth = (blocks[:, 16:48].reshape(-1, 1, 32) >> shifts) & 1
-    codes: Bytes = _k_nibbles(blocks[:, 48:176])
-    codes |= np.left_shift(fifth, 4, dtype=np.uint8)
-    return _scaled_groups(codes, blocks)
+    return _scaled_groups(q5_k_codes(blocks), blocks)
 
 
-def _q6_k(blocks: Bytes) -> Floats:
+def q6_k_codes(blocks: Bytes) -> Bytes:
+    """Codes from 0 to 63 of Q6_K, ``(n, 16, 16)``."""
     count = len(blocks)
     # Two halves of 128 weights; each has 64 bytes of low nibbles and 32 of two high bits.
     low = blocks[:, :128].reshape(count, 2, 1, 64)
     low = np.concatenate([low & 15, low >> 4], axis=2).reshape(count, 2, 4, 32)
     shifts = np.array([0, 2, 4, 6], np.uint8)[None, None, :, None]
     high = (blocks[:, 128:192].reshape(count, 2, 1, 32) >> shifts) & 3
-    values = (low | (high << 4)).reshape(count, 16, 16).astype(np.float32)
+    codes: Bytes = low | np.left_shift(high, 4, dtype=np.uint8)
+    return codes.reshape(count, 16, 16)
+
+
+def q6_k_scales(blocks: Bytes) -> Floats:
+    """Scales of Q6_K, one for 16 weights, ``(n, 16)``."""
+    scales: Floats = blocks[:, 192:208].view(np.int8).astype(np.float32) * half_at(blocks, 208)
+    return scales
+
+
+def _q6_k(blocks: Bytes) -> Floats:
+    values = q6_k_codes(blocks).astype(np.float32)
     values -= 32
-    scales = blocks[:, 192:208].view(np.int8).astype(np.float32) * _half(blocks, 208)
-    values *= scales[:, :, None]
-    return values.reshape(count, 256)
+    values *= q6_k_scales(blocks)[:, :, None]
+    return values.reshape(len(blocks), 256)
 
 
-def _pairs_of_bits(packed: Bytes, shifts: tuple[int, ...]) -> Bytes:
+def pairs_of_bits(packed: Bytes, shifts: tuple[int, ...]) -> Bytes:
     """``(n, 32 k)`` bytes to ``(n, k, 4, 32)`` numbers from 0 to 3: one plane a shift."""
     planes = np.array(shifts, np.uint8)[:, None]
     codes: Bytes = packed.reshape(len(packed), -1, 1, 32) >> planes
@@ -204,13 +220,13 @@ def _pairs_of_bits(packed: Bytes, shifts: tuple[int, ...]) -> Bytes:
 
 
 def _tq2_0(blocks: Bytes) -> Floats:
-    values = _pairs_of_bits(blocks[:, :64], (0, 2, 4, 6)).reshape(-1, 256).astype(np.float32)
+    values = pairs_of_bits(blocks[:, :64], (0, 2, 4, 6)).reshape(-1, 256).astype(np.float32)
     values -= 1
-    values *= _half(blocks, 64)
+    values *= half_at(blocks, 64)
     return values
 
 
-def _base_three(packed: Bytes, digits: int) -> Bytes:
+def base_three(packed: Bytes, digits: int) -> Bytes:
     """``(n, k)`` bytes of up to five base-3 digits each to ``(n, digits * k)``, a plane a digit.
 
     A byte is the number as a fraction of 256, rounded up: times a power of three its overflow
@@ -223,19 +239,19 @@ def _base_three(packed: Bytes, digits: int) -> Bytes:
 
 def _tq1_0(blocks: Bytes) -> Floats:
     parts = (
-        _base_three(blocks[:, :32], 5),
-        _base_three(blocks[:, 32:48], 5),
-        _base_three(blocks[:, 48:52], 4),
+        base_three(blocks[:, :32], 5),
+        base_three(blocks[:, 32:48], 5),
+        base_three(blocks[:, 48:52], 4),
     )
     values = np.concatenate(parts, axis=1).astype(np.float32)
     values -= 1
-    values *= _half(blocks, 52)
+    values *= half_at(blocks, 52)
     return values
 
 
 def _i2_s(blocks: Bytes) -> Floats:
     """Codes alone; the scale stands behind the tensor."""
-    values = _pairs_of_bits(blocks, (6, 4, 2, 0)).reshape(-1, 128).astype(np.float32)
+    values = pairs_of_bits(blocks, (6, 4, 2, 0)).reshape(-1, 128).astype(np.float32)
     values -= 1
     return values
 

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from aiki_kernel.models.catalogue import ModelRef
     from aiki_kernel.models.chat import ChatRequest
 
-_OPTIONAL = ("stream_options", "temperature", "top_p", "seed", "stop")
+_OPTIONAL = (
+    "stream_options",
+    "temperature",
+    "top_p",
+    "seed",
+    "stop",
+    "logprobs",
+    "response_format",
+)
 _LIMIT = "max_tokens"
 _NEW_LIMIT = "max_completion_tokens"
 
@@ -58,12 +66,17 @@ class Quirks:
             body["seed"] = request.seed
         if request.stop:
             body["stop"] = list(request.stop)
+        if request.logprobs:
+            body["logprobs"] = True
+        if request.response_format is not None:
+            body["response_format"] = dict(request.response_format)
         for name in self.left_out:
             body.pop(name, None)
         if ref.local:
             body["extra_body"] = {
                 "session_id": request.session_id,
                 "top_k": request.top_k,
+                "min_p": request.min_p,
                 "repetition_penalty": request.repetition_penalty,
                 "backend": request.backend,
             }

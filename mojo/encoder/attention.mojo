@@ -117,6 +117,12 @@ def attend[SIZE: Int](rows: Floats, length: Int, heads: Int, scratch: Floats):
             comptime for fixed in range(1, QUERIES + 1):
                 if m == fixed:
                     some[SIZE, fixed](
-                        q.unsafe_offset(done * stride), stride, scratch, values, padded, length, weights
+                        q.unsafe_offset(done * stride),
+                        stride,
+                        scratch,
+                        values,
+                        padded,
+                        length,
+                        weights,
                     )
             done += m

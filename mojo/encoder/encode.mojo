@@ -95,9 +95,7 @@ def scratch_bytes(m: Model, tokens: Int, longest: Int) -> Int:
 
 
 @always_inline
-def add_norm(
-    x: Floats, y: Floats, weight: Floats, bias: Floats, n: Int, epsilon: Float32
-):
+def add_norm(x: Floats, y: Floats, weight: Floats, bias: Floats, n: Int, epsilon: Float32):
     """Add a row y to x, then layer norm, in place."""
     comptime CHAINS = PANEL // LANES  # sums side by side, for one alone would wait for itself
     var sums = Array[F, CHAINS](fill=F(0))
@@ -234,9 +232,7 @@ def encode(
         for b in range(blocks):
             var n = (tokens - done + blocks - b - 1) // (blocks - b)
             code_rows[True](mix, x.unsafe_offset(done * width), width, n, codes, steps)
-            multiply[False](
-                mix, n, codes, steps, wide.unsafe_offset(done * 3 * width), 3 * width
-            )
+            multiply[False](mix, n, codes, steps, wide.unsafe_offset(done * 3 * width), 3 * width)
             done += n
         for i in range(texts):
             var first = Int(starts[unsafe_offset=i])

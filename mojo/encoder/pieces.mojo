@@ -86,11 +86,7 @@ struct Pieces(TrivialRegisterPassable):
 
     @always_inline
     def blob(self) -> Bytes:
-        return (
-            self.table()
-            .unsafe_bitcast[UInt8]()
-            .unsafe_offset(round_up(8 * self.slots, LINE))
-        )
+        return self.table().unsafe_bitcast[UInt8]().unsafe_offset(round_up(8 * self.slots, LINE))
 
     def length(self) -> Int:
         """Length of the image."""

@@ -21,6 +21,7 @@ from lanes import (
     Floats,
     HAS_AVX512,
     HAS_VBMI,
+    LONG_LANES,
     SHORT_LANES,
     Shorts,
     round_up,
@@ -198,76 +199,89 @@ def shifted_left[bits: Int](v: Lanes) -> Lanes:
 
 
 @always_inline
-def triple_sum(codes: Bytes, tables: Bytes) -> Lanes:
-    """Looked-up bytes of one triple, added: at most 124 with VBMI, 186 without."""
+def top_bits[place: Int](v: Lanes) -> Lanes:
+    """The two top bits of every byte, moved to bits `place` and `place + 1`, the others clear. A
+    product of bit matrices does it off the units that shift and look up, which are busy.
+    """
+    comptime matrix = UInt64(0x4080) << UInt64(48 - 8 * place)
+    return llvm_intrinsic["llvm.x86.vgf2p8affineqb.512", Lanes, has_side_effect=False](
+        v, bitcast[DType.uint8, BYTE_LANES](SIMD[DType.uint64, LONG_LANES](matrix)), UInt8(0)
+    )
+
+
+@always_inline
+def triple_sum(codes: Bytes, tables: Array[Lanes, 2 * TABLES], first: Int) -> Lanes:
+    """Looked-up bytes of one triple, added: at most 124 with VBMI, 186 without. The tables of
+    the triple start at `first`.
+    """
     var a = codes.unsafe_load[width=BYTE_LANES](0)
     var b = codes.unsafe_load[width=BYTE_LANES](BLOCK_ROWS)
     var c = codes.unsafe_load[width=BYTE_LANES](2 * BLOCK_ROWS)
     comptime if HAS_VBMI:
-        var low = Lanes(0x03)
-        var mid = Lanes(0x0C)
-        var tops = (shifted_right[6](a) & low) | (shifted_right[4](b) & mid)
-        var both = Lanes(0x0F)
-        tops = (tops & both) | (shifted_right[2](c) & ~both)
-        return (
-            look_up(tables.unsafe_load[width=BYTE_LANES](0), a)
-            + look_up(tables.unsafe_load[width=BYTE_LANES](BYTE_LANES), b)
-        ) + (
-            look_up(tables.unsafe_load[width=BYTE_LANES](2 * BYTE_LANES), c)
-            + look_up(tables.unsafe_load[width=BYTE_LANES](3 * BYTE_LANES), tops)
+        var tops = (top_bits[0](a) | top_bits[2](b)) | top_bits[4](c)
+        return (look_up(tables[first], a) + look_up(tables[first + 1], b)) + (
+            look_up(tables[first + 2], c) + look_up(tables[first + 3], tops)
         )
     else:
         var m = Lanes(0x0F)
-        var x = look_up(tables.unsafe_load[width=BYTE_LANES](0), a & m) + look_up(
-            tables.unsafe_load[width=BYTE_LANES](BYTE_LANES), shifted_right[4](a) & m
+        var x = look_up(tables[first], a & m) + look_up(tables[first + 1], shifted_right[4](a) & m)
+        var y = look_up(tables[first + 2], b & m) + look_up(
+            tables[first + 3], shifted_right[4](b) & m
         )
-        var y = look_up(tables.unsafe_load[width=BYTE_LANES](2 * BYTE_LANES), b & m) + look_up(
-            tables.unsafe_load[width=BYTE_LANES](3 * BYTE_LANES), shifted_right[4](b) & m
-        )
-        var z = look_up(tables.unsafe_load[width=BYTE_LANES](4 * BYTE_LANES), c & m) + look_up(
-            tables.unsafe_load[width=BYTE_LANES](5 * BYTE_LANES), shifted_right[4](c) & m
+        var z = look_up(tables[first + 4], c & m) + look_up(
+            tables[first + 5], shifted_right[4](c) & m
         )
         return x + y + z
 
 
 @always_inline
-def scan_blocks[TRIPLES: Int](codes: Bytes, triples: Int, blocks: Int, tables: Bytes, sums: Shorts):
-    """Estimates of `blocks` blocks of rows. Within a register's worth of rows the sums of even
-    rows come first, then those of odd rows; `row_of_position` undoes it.
+def scan_rows[TRIPLES: Int](codes: Bytes, triples: Int, tables: Bytes, sums: Shorts):
+    """Estimates of one block. Within a register's worth of rows the sums of even rows come
+    first, then those of odd rows; `row_of_position` undoes it.
     """
+    comptime REGISTERS = BLOCK_ROWS // BYTE_LANES
+    comptime PAIR = 2 if HAS_VBMI else 1  # triples whose bytes add up without overflow
+    comptime TRIPLE = 3 * BLOCK_ROWS
     var count = TRIPLES if TRIPLES > 0 else triples
+    var even = Array[Wide, REGISTERS](fill=Wide(0))
+    var odd = Array[Wide, REGISTERS](fill=Wide(0))
+    var held = Array[Lanes, 2 * TABLES](fill=Lanes(0))
+    var t = 0
+    while t + PAIR <= count:
+        comptime for i in range(PAIR * TABLES):
+            held[i] = tables.unsafe_load[width=BYTE_LANES]((t * TABLES + i) * BYTE_LANES)
+        comptime for r in range(REGISTERS):
+            var p = codes.unsafe_offset(r * BYTE_LANES + t * TRIPLE)
+            var s = triple_sum(p, held, 0)
+            comptime if PAIR == 2:
+                s += triple_sum(p.unsafe_offset(TRIPLE), held, TABLES)
+            var w = bitcast[DType.uint16, SHORT_LANES](s)
+            even[r] += w
+            odd[r] += w >> 8
+        t += PAIR
+    if t < count:
+        comptime for i in range(TABLES):
+            held[i] = tables.unsafe_load[width=BYTE_LANES]((t * TABLES + i) * BYTE_LANES)
+        comptime for r in range(REGISTERS):
+            var s = triple_sum(codes.unsafe_offset(r * BYTE_LANES + t * TRIPLE), held, 0)
+            var w = bitcast[DType.uint16, SHORT_LANES](s)
+            even[r] += w
+            odd[r] += w >> 8
+    comptime for r in range(REGISTERS):
+        sums.unsafe_store(r * BYTE_LANES, even[r] - (odd[r] << 8))
+        sums.unsafe_store(r * BYTE_LANES + SHORT_LANES, odd[r])
+
+
+@always_inline
+def scan_blocks[TRIPLES: Int](codes: Bytes, triples: Int, blocks: Int, tables: Bytes, sums: Shorts):
+    """Estimates of `blocks` blocks of rows, one after another: memory is read in order."""
     for block in range(blocks):
-        comptime for half in range(BLOCK_ROWS // BYTE_LANES):
-            var p = codes.unsafe_offset(block * count * 3 * BLOCK_ROWS + half * BYTE_LANES)
-            var even = Wide(0)
-            var odd = Wide(0)
-            var t = 0
-            comptime if HAS_VBMI:
-                while t + 2 <= count:
-                    var s = triple_sum(
-                        p.unsafe_offset(t * 3 * BLOCK_ROWS),
-                        tables.unsafe_offset(t * TABLES * BYTE_LANES),
-                    ) + triple_sum(
-                        p.unsafe_offset((t + 1) * 3 * BLOCK_ROWS),
-                        tables.unsafe_offset((t + 1) * TABLES * BYTE_LANES),
-                    )
-                    var w = bitcast[DType.uint16, SHORT_LANES](s)
-                    even += w
-                    odd += w >> 8
-                    t += 2
-            while t < count:
-                var w = bitcast[DType.uint16, SHORT_LANES](
-                    triple_sum(
-                        p.unsafe_offset(t * 3 * BLOCK_ROWS),
-                        tables.unsafe_offset(t * TABLES * BYTE_LANES),
-                    )
-                )
-                even += w
-                odd += w >> 8
-                t += 1
-            even -= odd << 8
-            sums.unsafe_store(block * BLOCK_ROWS + half * BYTE_LANES, even)
-            sums.unsafe_store(block * BLOCK_ROWS + half * BYTE_LANES + SHORT_LANES, odd)
+        scan_rows[TRIPLES](
+            codes.unsafe_offset(block * triples * 3 * BLOCK_ROWS),
+            triples,
+            tables,
+            sums.unsafe_offset(block * BLOCK_ROWS),
+        )
 
 
 @always_inline
@@ -288,3 +302,13 @@ def row_of_position(position: Int) -> Int:
     var lane = position & (BYTE_LANES - 1)
     var odd = lane // SHORT_LANES
     return (position & ~(BYTE_LANES - 1)) + 2 * (lane & (SHORT_LANES - 1)) + odd
+
+
+@fieldwise_init
+struct Source(TrivialRegisterPassable):
+    """Codes in blocks of `stride` bytes, and the tables of the query that is asked of them."""
+
+    var codes: Bytes
+    var stride: Int
+    var dim: Int
+    var tables: Bytes

@@ -247,7 +247,7 @@ def rescore8(
     """Leave the best `keep` of the candidate rows, and perhaps a few more, in `few`, by their
     8-bit scores; returns how many. `few` has room for `keep + SLACK + 1`.
     """
-    comptime AHEAD = 8
+    comptime AHEAD = 5
     for z in range(count):
         if z + AHEAD < count:
             var soon = codes.unsafe_offset(row_of(candidates[unsafe_offset=z + AHEAD]) * stride)

@@ -1,21 +1,36 @@
-"""One query against one index: scan, re-score, sort. Three ways of scanning.
+"""One query against one index: scan, re-score, sort. Four ways of scanning.
 
 exact   float32 rows are scanned, the best few are scored again in float64.
 codes8  8-bit codes are scanned, the best `few` rows are scored exactly.
 codes1  1-bit codes are scanned, the best `depth` rows are scored by their 8-bit codes, and
         the best `few` of those exactly.
+lists   as codes1, but only rows in chosen lists of the coarse index are scanned.
 """
 from std.math import sqrt
-from lanes import Bytes, Doubles, Floats, Keys, Longs, Shorts, SignedBytes, round_up
+from lanes import (
+    BLOCK_ROWS,
+    Bytes,
+    CHUNK,
+    Doubles,
+    Floats,
+    Ints,
+    Keys,
+    Longs,
+    Shorts,
+    SignedBytes,
+    round_up,
+)
 from best import clear, row_of, score_of
-from codes1 import build_tables, sign_bytes, table_bytes
+from codes1 import Source, build_tables, sign_bytes, table_bytes
 from codes8 import PAD, SLACK, encode_query8, rescore8, scan8
 from dot import rescore, scan_exact
-from sieve import BINS, CHUNK, capacity, sift_rows
+from lists import Blocks, Lists, Walk
+from sieve import MARKS, capacity, sift_rows
 
 comptime EXACT = 0
 comptime CODES8 = 1
 comptime CODES1 = 2
+comptime LISTS = 3
 comptime LONGEST = Float64(1e32)  # the square of the longest vector that is taken
 
 
@@ -28,6 +43,7 @@ struct Index(TrivialRegisterPassable):
     var scales: Floats
     var codes1: Bytes
     var dim: Int
+    var lists: Lists
 
 
 @fieldwise_init
@@ -43,6 +59,7 @@ struct Plan(TrivialRegisterPassable):
     var guess: Bool
     var filtered: Bool
     var bitmap: Bytes
+    var probes: Int  # lists chosen for each query
 
 
 @always_inline
@@ -54,7 +71,7 @@ def aligned(n: Int) -> Int:
 def scratch_bytes(dim: Int, plan: Plan) -> Int:
     """Working memory of a call; the order is that of `answer`."""
     var total = aligned(round_up(dim, 24) * 4) + aligned(dim * 8) + aligned(round_up(dim, PAD))
-    total += aligned(table_bytes(dim)) + CHUNK * 2 + BINS * 2
+    total += aligned(table_bytes(dim)) + CHUNK * 2 + aligned(MARKS * 8) + aligned(Blocks * 4)
     total += (
         aligned(capacity(plan.depth) * 8)
         + aligned((plan.few + SLACK + 1) * 8)
@@ -65,11 +82,60 @@ def scratch_bytes(dim: Int, plan: Plan) -> Int:
 
 
 @always_inline
+def sifted(
+    index: Index,
+    plan: Plan,
+    chosen: Longs,
+    tables: Bytes,
+    guess: Bool,
+    sums: Shorts,
+    marks: Keys,
+    visited: Ints,
+    sieve: Keys,
+) -> Int:
+    """Fill the sieve by 1-bit estimates, of all rows or of the chosen lists."""
+    var stride = sign_bytes(index.dim) * BLOCK_ROWS
+    var lists = index.lists
+    var walk = Walk(lists, chosen, plan.probes, 0, -1, lists.blocks, visited)
+    if plan.method == LISTS:
+        return sift_rows[True](
+            Source(lists.codes, stride, index.dim, tables),
+            walk,
+            plan.n,
+            plan.bitmap,
+            plan.filtered,
+            plan.depth,
+            guess,
+            sums,
+            marks,
+            sieve,
+        )
+    return sift_rows[False](
+        Source(index.codes1, stride, index.dim, tables),
+        walk,
+        plan.n,
+        plan.bitmap,
+        plan.filtered,
+        plan.depth,
+        guess,
+        sums,
+        marks,
+        sieve,
+    )
+
+
+@always_inline
 def answer(
-    index: Index, plan: Plan, query: Floats, scratch: Bytes, scores: Floats, found: Longs
+    index: Index,
+    plan: Plan,
+    query: Floats,
+    chosen: Longs,
+    scratch: Bytes,
+    scores: Floats,
+    found: Longs,
 ) -> Int:
     """Write the best k rows of one query, best first; returns how many there were, or -1 for
-    a query that is not finite or too long.
+    a query that is not finite or too long. `chosen` are the lists to look into, if any.
     """
     var dim = index.dim
     var at = scratch
@@ -83,8 +149,10 @@ def answer(
     at = at.unsafe_offset(aligned(table_bytes(dim)))
     var sums = at.unsafe_bitcast[UInt16]()
     at = at.unsafe_offset(CHUNK * 2)
-    var bins = at.unsafe_bitcast[UInt16]()
-    at = at.unsafe_offset(BINS * 2)
+    var marks = at.unsafe_bitcast[UInt64]()
+    at = at.unsafe_offset(aligned(MARKS * 8))
+    var visited = at.unsafe_bitcast[Int32]()
+    at = at.unsafe_offset(aligned(Blocks * 4))
     var sieve = at.unsafe_bitcast[UInt64]()
     at = at.unsafe_offset(aligned(capacity(plan.depth) * 8))
     var few = at.unsafe_bitcast[UInt64]()
@@ -119,35 +187,11 @@ def answer(
         scale = 1 / sqrt(square) if square > 0 else Float64(0)
 
     var kept = plan.few
-    if plan.method == CODES1:
+    if plan.method >= CODES1:
         build_tables(padded, dim, tables)
-        var count = sift_rows(
-            index.codes1,
-            plan.n,
-            dim,
-            tables,
-            plan.bitmap,
-            plan.filtered,
-            plan.depth,
-            plan.guess,
-            sums,
-            bins,
-            sieve,
-        )
+        var count = sifted(index, plan, chosen, tables, plan.guess, sums, marks, visited, sieve)
         if plan.guess and plan.filtered and count < plan.depth:
-            count = sift_rows(
-                index.codes1,
-                plan.n,
-                dim,
-                tables,
-                plan.bitmap,
-                plan.filtered,
-                plan.depth,
-                False,
-                sums,
-                bins,
-                sieve,
-            )
+            count = sifted(index, plan, chosen, tables, False, sums, marks, visited, sieve)
         var offset = encode_query8(padded, dim, coded)
         kept = rescore8(
             index.codes8,
@@ -192,6 +236,7 @@ def answer_all(
     plan: Plan,
     queries: Floats,
     count: Int,
+    chosen: Longs,
     scratch: Bytes,
     scores: Floats,
     found: Longs,
@@ -203,6 +248,7 @@ def answer_all(
             index,
             plan,
             queries.unsafe_offset(i * index.dim),
+            chosen.unsafe_offset(i * plan.probes),
             scratch,
             scores.unsafe_offset(i * plan.k),
             found.unsafe_offset(i * plan.k),

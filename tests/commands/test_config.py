@@ -154,3 +154,18 @@ def test_a_linked_file_stays_a_link(aiki_home: Path, tmp_path: Path) -> None:
     call("set", "model", "local")
     assert (aiki_home / "aiki.toml").is_symlink()
     assert 'model = "local"' in real.read_text("utf-8")
+
+
+def test_a_models_card_is_written_under_its_name_with_dots(aiki_home: Path) -> None:
+    call("set", 'models.cards."openai/gpt-6.1-sol".tier', "cheap")
+    call("set", "models.cards.openai/gpt-6.1-sol.window", "4000")  # as a shell hands it over
+    assert tomllib.loads((aiki_home / "aiki.toml").read_text("utf-8")) == {
+        "models": {"cards": {"openai/gpt-6.1-sol": {"tier": "cheap", "window": 4000}}}
+    }
+    row = shown('models.cards."openai/gpt-6.1-sol".tier')
+    assert (row["value"], row["source"]) == ("cheap", "file")
+    with pytest.raises(ConfigError, match="tier"):
+        call("set", 'models.cards."openai/gpt-6.1-sol".tier', "best")
+    call("unset", 'models.cards."openai/gpt-6.1-sol".tier')
+    call("unset", 'models.cards."openai/gpt-6.1-sol".window')
+    assert tomllib.loads((aiki_home / "aiki.toml").read_text("utf-8")) == {}

@@ -25,6 +25,10 @@ def up(n: int, step: int) -> int:
     return (n + step - 1) // step * step
 
 
+def packed(told: list[int]) -> bytes:
+    return array.array("q", told).tobytes()
+
+
 def main() -> None:
     native = kernels(sys.argv[1])
     rng = random.Random(int(sys.argv[2]))
@@ -42,6 +46,22 @@ def main() -> None:
             native.encode(rows, codes8, scales, codes1, capacity, dim, 0, first)
             native.encode(rows, codes8, scales, codes1, capacity, dim, first, capacity)
         index = native.bind(rows, codes8, scales, codes1, capacity, dim)
+        lists, blocks = rng.choice([1, 2, 7]), rng.choice([0, 1, 5, 9, 300])
+        # chains that end nowhere, that bite their tails, that lead out of the blocks
+        edge = [-1, 0, blocks - 1, blocks, -(2**31), 2**31 - 1]
+        heads = array.array("i", (rng.choice([*edge, *range(blocks)]) for _ in range(lists)))
+        links = array.array("i", (rng.choice([*edge, *range(blocks)]) for _ in range(blocks)))
+        some = [0, n, max(0, n - 1), capacity, 2**32 - 1]
+        ids = array.array("I", (rng.choice(some) for _ in range(blocks * 64)))
+        codes = rng.randbytes(blocks * 64 * up((dim + 7) // 8, 3))
+        coarse = native.bind_lists(heads, links, ids, codes, dim)
+        for short in ((heads, links, ids[:-1], codes), (heads, links, ids, codes[:-1])):
+            if blocks:
+                try:
+                    native.bind_lists(*short, dim)
+                except ValueError:
+                    continue
+                raise AssertionError(blocks)
         for _ in range(4):
             count = rng.randint(1, 3)
             k = rng.randint(1, 40)
@@ -52,27 +72,38 @@ def main() -> None:
                 queries[0] = float("nan")
             bitmap = rng.randbytes((n + 7) // 8) if rng.random() < 0.5 else b""
             scores, found = bytearray(count * k * 4), bytearray(count * k * 8)
-            arguments = [index, rng.randint(0, 2), queries, n, k, depth, few, bitmap]
-            arguments += [rng.randint(0, 1), rng.randint(0, 1), scores, found]
+            method = rng.randint(0, 3)
+            probes = rng.randint(0, lists) if method == 3 else 0
+            wild = [-1, -(2**63), 2**63 - 1, lists, *range(lists)]
+            chosen = array.array("q", (rng.choice(wild) for _ in range(count * probes)))
+            told = [method, n, k, depth, few, rng.randint(0, 1), rng.randint(0, 1), probes]
+            more = [coarse, chosen] if method == 3 else []
+            arguments = [index, packed(told), queries, bitmap, scores, found, *more]
             got = native.search(*arguments)
             assert -1 <= got <= k
-            place = rng.choice([3, 4, 5, 6, 10, 11, 7, 2])
-            lie = {
-                3: capacity + 1,
-                4: k + few + 1,
-                5: 15001 if arguments[1] == 2 else 1,
-                6: 0,
-                10: scores[:-1],
-                11: found[:-1],
-                7: bytes(max(0, (n + 7) // 8 - 1)) if n > 8 else bitmap,
-                2: memoryview(queries).cast("B")[:-1],
-            }[place]
+            lies = [
+                (1, packed([method, capacity + 1, *told[2:]])),
+                (1, packed([method, n, k + few + 1, *told[3:]])),
+                (1, packed([method, n, k, depth, 0, *told[5:]])),
+                (1, packed([9, *told[1:]])),
+                (1, packed([-1, *told[1:]])),
+                (1, packed([*told[:7], lists + 1]) if method == 3 else packed(told)[:-1]),
+                (1, packed([method, n, k, 15001, *told[4:]]) if method > 1 else b""),
+                (2, memoryview(queries).cast("B")[:-1]),
+                (4, scores[:-1]),
+                (5, found[:-1]),
+            ]
+            if n > 8:
+                lies.append((3, bytes((n + 7) // 8 - 1)))
+            if probes:
+                lies.append((7, chosen[:-1]))
+            place, lie = rng.choice(lies)
             arguments[place] = lie
             try:
                 native.search(*arguments)
             except ValueError:
                 continue
-            assert place in (5, 7), place
+            raise AssertionError((place, told))
     print("done")
 
 

@@ -17,7 +17,14 @@ from aiki_kernel.compute.native import native
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "benchmark.ipynb"
 NUMPY = {"NumPy naive", "NumPy best, 1 thread", "NumPy best, default threads"}
-KERNELS = {"mojo", "mojo, exact", "mojo, 8bit", "mojo, 1bit", "mojo-server"}
+KERNELS = {
+    "mojo",
+    "mojo, recall high",
+    "mojo, exact",
+    "mojo, 8bit",
+    "mojo, 1bit",
+    "mojo-server",
+}
 
 
 def html_of(notebook: Path) -> str:

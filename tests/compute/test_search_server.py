@@ -19,6 +19,7 @@ from compute_suite import sentence_like
 from aiki_kernel.compute import frames
 from aiki_kernel.compute.frames import Kind
 from aiki_kernel.compute.index import VectorIndex
+from aiki_kernel.compute.mojo_backend import SETTINGS
 from aiki_kernel.compute.native import native
 from aiki_kernel.compute.server import Server
 from aiki_kernel.compute.server_backend import ServerBackend
@@ -74,6 +75,7 @@ def test_a_hung_server_is_replaced(served) -> None:
     for one in (process.control, *process.idle):  # short patience, but only with this one
         one.settimeout(0.3)
     os.kill(backend.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, backend.pid, os.WSTOPPED)  # the signal takes a moment to arrive
     assert index.search(rows[3], 1).rows.tolist() == [3]
     assert "NumPy answered" in backend.note
     assert index.search(rows[4], 1).rows.tolist() == [4]
@@ -122,18 +124,29 @@ def test_frames_that_make_no_sense_get_an_error_frame_and_serving_goes_on() -> N
 def test_false_sizes_over_a_real_region_are_refused(served) -> None:
     index, backend, rows = served
     index.search(rows[0], 1)
-    good = [index.snapshot.parts.region, 20000, 1, 5, 100, 9, 0, 2, 1, 1]
+    told = [2, 20000, 5, 100, 9, 1, 1, 0]  # method, n, k, depth, few, guess, cosine, probes
+    good = [index.snapshot.parts.region.number, 0, 1, 5, 0, 0]
     query = rows[0].tobytes()
-    lies = [(1, 1 << 40), (1, 30017), (2, 3), (2, 0), (3, 0), (3, 1 << 27), (4, 3), (4, 60000)]
-    lies += [(5, 2), (5, 70000), (6, 5), (6, 1 << 40), (7, 9), (0, 12345)]
+    lies = [(1, 12345), (2, 3), (2, 0), (3, 0), (3, 1 << 27), (4, 5), (4, 1 << 40), (5, 1 << 40)]
+    lies += [(5, 8), (0, 12345)]
+    false = [(0, 9), (0, 3), (1, 1 << 40), (1, 30017), (2, 0), (2, 6), (2, 1 << 27), (3, 3)]
+    false += [(3, 60000), (4, 2), (4, 70000)]
     with backend._process.connection() as connection:
+
+        def answer(fields: list[int], settings: list[int]) -> tuple[int, bytearray]:
+            packed = frames.SEARCH.pack(*fields, SETTINGS.pack(*settings))
+            frames.send(connection, Kind.SEARCH, packed, query)
+            return frames.receive(connection)
+
         for place, value in lies:
             fields = [*good]
             fields[place] = value
-            frames.send(connection, Kind.SEARCH, frames.SEARCH.pack(*fields), query)
-            assert frames.receive(connection)[0] == Kind.ERROR, (place, value)
-        frames.send(connection, Kind.SEARCH, frames.SEARCH.pack(*good), query)
-        kind, body = frames.receive(connection)
+            assert answer(fields, told)[0] == Kind.ERROR, (place, value)
+        for place, value in false:
+            settings = [*told]
+            settings[place] = value
+            assert answer(good, settings)[0] == Kind.ERROR, (place, value)
+        kind, body = answer(good, told)
         assert kind == Kind.FOUND
         assert struct.unpack_from("<qq", body) == (5, 0)
 

@@ -122,7 +122,7 @@ def test_an_index_may_be_dropped_while_it_is_searched() -> None:
         index.append(rows)
     del rows
     backend = index._made["mojo"]
-    from aiki_kernel.compute.backend import plan_for
+    from aiki_kernel.compute.plan import plan_for
 
     query = np.array(old.parts.rows[:1])
     found = backend.search(old, query, plan_for("auto", 3, old.n, 128, True), None, old.n)

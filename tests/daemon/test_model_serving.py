@@ -26,6 +26,8 @@ from aiki_kernel.daemon.model_server import ServerPlan, ServerState, Supervisor
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models import llama_cpp, memory
 from aiki_kernel.models.bitnet_sample import TINY, write_bitnet
+from aiki_kernel.models.gguf import GGUF
+from aiki_kernel.models.tokenizer import Tokenizer
 
 PATIENCE_S = 60.0
 
@@ -195,6 +197,40 @@ def test_what_cannot_be_served_is_given_up_with_the_cause(
     monkeypatch.setattr(memory, "cgroup_rooms", lambda: [1000])
     with pytest.raises(ModelError, match="GB of memory"):
         serve(binary, bad)
+
+
+# Merges that tell how text was cut first: across digits, contractions, spaces, lines and signs.
+TELLING = [
+    *("1 2", "12 3", "123 4", "3 4", "' s", "' S", "' l", "'l l", "s Ġ", "Ġ Ġ", "ĠĠ Ġ", "Ġ a"),
+    *("Ċ Ċ", "č Ċ", "! Ċ", "! !", "a Ċ", "Ġ !", "Ġ 1", "a 1", "a !", "Ã ¸", "Ġ Ã", "a '", "ĉ a"),
+]
+TEXTS = [
+    *("1234 12 123456 1a 12.34", "it's IT'S we'll 'sa a's", "a  a   a    a", " \n\n a\r\n\r\na \n"),
+    *(
+        "a!! !!\n\n!a",
+        "ø øa\u00a0a æøå",
+        "日本語 1２3 Ⅷ",
+        "\ta\t\ta",
+        "a 1 a1 1a",
+        "  ",
+        "\n",
+        "😀a!",
+    ),
+    *("don't can't she'd", "e\u0301a \u200da", "<|eot_id|> a"),
+]
+
+
+def test_text_is_cut_as_llama_cpp_cuts_it(home: Paths, binary: Path, tmp_path: Path) -> None:
+    path = tmp_path / "words.gguf"
+    common: dict[str, Any] = {"ternary": "TQ2_0", "embedding": "Q8_0", "merges": TELLING}
+    write_bitnet(path, TINY, architecture="bitnet", **common)
+    with GGUF(path) as opened:
+        tokenizer = Tokenizer(opened)
+    address = serve(binary, path)["base_url"].removesuffix("/v1")
+    for text in TEXTS:
+        asked = {"content": text, "add_special": False, "parse_special": False}
+        theirs = httpx2.post(f"{address}/tokenize", json=asked, timeout=60).json()["tokens"]
+        assert tokenizer.encode(text) == theirs, text
 
 
 def program(path: Path, text: str) -> Path:

@@ -13,6 +13,7 @@ import httpx2
 import openai
 import pytest
 
+from aiki_kernel.compute.native import load_best
 from aiki_kernel.config import Paths
 from aiki_kernel.daemon.connect import Connection
 
@@ -65,7 +66,7 @@ async def test_chat(connection: Connection, model_installed: Paths) -> None:
     assert whole.usage
     assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
     detail = (whole.model_extra or {})["aiki"]
-    assert detail["engine"] == "numpy"
+    assert detail["engine"] == ("mojo" if load_best("language").library is not None else "numpy")
 
     # The same as a stream, with text parts, and parameters that we do not know.
     parts: list[Any] = [{"type": "text", "text": "What is the capital "}]

@@ -115,3 +115,11 @@ async def test_logprobs(client: openai.AsyncOpenAI) -> None:
         await client.chat.completions.create(
             model="local/tiny-bitnet", messages=ASK, top_logprobs=2
         )
+
+
+async def test_the_session_says_what_computes(client: openai.AsyncOpenAI) -> None:
+    common: dict[str, Any] = {"model": "local/tiny-bitnet", "messages": ASK, "max_tokens": 2}
+    slow = await client.chat.completions.create(**common, extra_body={"backend": "numpy"})
+    assert (slow.model_extra or {})["aiki"]["engine"] == "numpy"
+    any_ = await client.chat.completions.create(**common, extra_body={"backend": "qdrant"})
+    assert (any_.model_extra or {})["aiki"]["engine"] in ("numpy", "mojo")

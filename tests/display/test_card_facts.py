@@ -42,6 +42,8 @@ KEYS = [
     "hits",
     "hit_ids",
     "hits_left_out",
+    "hops",
+    "compared",
     "notes",
     "remembered",
     "stale",
@@ -271,3 +273,36 @@ def test_the_html_fetches_nothing_and_is_small(answer: Answer) -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"compared": {"smart_only_usd": 0.0123}}, "~$0.012 saved"),
+        ({"cost": {"usd": 0.03}, "compared": {"smart_only_usd": 0.01}}, "~$0.020 over smart-only"),
+        ({"hops": [{}]}, "1 hop"),
+        ({"hops": [{}, {}]}, "2 hops"),
+    ],
+)
+def test_hops_and_what_was_saved_are_told_on_the_line(
+    answer: Answer, changes: dict[str, Any], told: str
+) -> None:
+    assert told in Facts.read(answer(**changes)).headline
+    assert told in Facts.read(compact(answer(**changes))).headline
+    assert told in render_text(answer(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"compared": None, "hops": []},
+        {"cost": {"usd": None}, "compared": {"smart_only_usd": 1}},
+    ],
+)
+def test_nothing_is_said_of_savings_that_nobody_knows(
+    answer: Answer, changes: dict[str, Any]
+) -> None:
+    line = " ".join(Facts.read(answer(**changes)).headline)
+    assert "saved" not in line
+    assert "hop" not in line

@@ -165,6 +165,15 @@ async def test_booking_a_call_lets_go_of_what_was_held_for_it(ledger):
     assert bought.state()[0].spent == pytest.approx(0.3)
 
 
+async def test_a_call_that_ended_holds_what_it_cost(ledger):
+    bought = budget(ledger, day_usd=1.0)
+    async with call(bought, usd=0.9) as ticket:
+        await bought.settle(ticket, 0.1)
+        assert bought.state()[0].held == pytest.approx(0.1)
+        async with call(bought, usd=0.8):
+            pass
+
+
 async def test_a_cancelled_hold_is_let_go(ledger):
     bought = budget(ledger, day_usd=1.0)
     for _ in range(20):

@@ -12,7 +12,7 @@ from fault_server import TEXT, FaultServer, Scenario, failing
 from aiki_kernel.aiki import Aiki
 from aiki_kernel.config import load
 from aiki_kernel.errors import AikiError, ModelError
-from aiki_kernel.mind.budget import BudgetError
+from aiki_kernel.mind.budget import Budget, BudgetError
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Completed, Event, Hop, Remembered
 from aiki_kernel.models.breaker import BREAKER
@@ -106,6 +106,14 @@ async def test_the_smart_model_itself_saves_nothing(aiki: Aiki) -> None:
     (row,) = aiki.ledger.rows()
     assert row.smart_only_usd == row.cost_usd
     assert row.cheap_only_usd == pytest.approx(row.cost_usd / 10)
+
+
+async def test_a_mistake_in_a_chain_spoils_no_answer(aiki: Aiki) -> None:
+    routing = aiki.settings.routing.model_copy(update={"smart": ("nowhere/x",)})
+    aiki.configure(aiki.settings.model_copy(update={"routing": routing}))
+    assert completed_of(await events_of(aiki, "Hello", model="cheap/ok")).cost_usd > 0
+    (row,) = aiki.ledger.rows()
+    assert row.smart_only_usd is None
 
 
 async def test_a_rerun_is_booked_as_one(aiki: Aiki) -> None:
@@ -220,6 +228,38 @@ async def test_history_is_cut_to_the_window_and_it_is_said(
     with pytest.raises(ModelError, match="takes 600 with its answer"):
         await events_of(aiki, long * 5, model="cheap/narrow")
     assert len(fault_server.requests) == 3
+
+
+async def test_a_cascade_that_is_cut_books_what_both_calls_cost(
+    aiki: Aiki, fault_server: FaultServer
+) -> None:
+    routing = aiki.settings.routing.model_copy(update={"router": "cascade", "cheap": ("cheap/ok",)})
+    budget = aiki.settings.budget.model_copy(update={"day_usd": 1.0})
+    aiki.configure(
+        aiki.settings.model_copy(update={"model": "auto", "routing": routing, "budget": budget})
+    )
+    fault_server.script(
+        Scenario(text="I cannot help with that."), Scenario(text="a b c", delay_s=0.5)
+    )
+    task = asyncio.create_task(events_of(aiki, "Why is the sea salt?"))
+    while not (sent := fault_server.requests) or len(sent) < 2 or sent[-1].tokens_sent < 1:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await aiki.consciousness.drain()
+    rows = {row.stage: row for row in aiki.ledger.rows()}
+    assert {stage: row.name for stage, row in rows.items()} == {
+        "cascade": "cheap/ok",
+        "generate": "dear/ok",
+    }
+    assert all(row.cost_usd > 0 for row in rows.values())
+    caps = Budget(aiki.ledger.file, aiki.settings).state()
+    assert (caps[0].held, caps[0].spent) == (
+        0.0,
+        pytest.approx(sum(r.cost_usd for r in rows.values())),
+    )
 
 
 async def test_a_session_handed_to_auto_is_answered(aiki: Aiki) -> None:

@@ -2,13 +2,14 @@
 
 What the parts predict of messages that they were not fitted on (three folds) gives each its
 mean and spread, and the sum its scale: the slope and level of the label over the sum. With
-few labels, and for a message far from every labelled one, the sum leans on length alone.
+few labels, and for a message far from every labelled one, the sum leans on length alone;
+the nearer labelled messages are, the less length counts and the more the neighbours do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,10 @@ _FOLDS = 3
 _HALF = 150.0  # labels at which the learned parts weigh half of what they do with many
 _FURTHEST = 3.0  # standard deviations that one part may go from its mean
 _FAR = 0.005  # share of the labelled messages that count as far from the others
+_NEAR = (0.1, 0.6)  # between which shares of them a message goes from strange to known
+_LENGTH = (2.0, 0.5)  # weight of length for a strange and for a known message
+_NEIGHBOURS = (0.0, 0.5)
+_UNKNOWN = 2 / 3  # how known a message without an embedding counts as
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Blend:
     labels: int
     with_vectors: Scale
     without: Scale
+    far: tuple[float, float] = (0.0, 0.0)
     near: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
@@ -69,61 +75,73 @@ class Blend:
                     held[name][outside] = part.predict(asked)
         spread = {n: (float(v.mean()), float(v.std()) or 1.0) for n, v in held.items()}
         parts = {name: KINDS[name].fit(inputs, y) for name in names}
-        made = cls(parts, spread, sign, len(y), Scale(0, 1), Scale(0, 1), _reach(near))
-        whole = made._sum(held, np.ones(len(y)))
-        text = made._sum(
-            {n: v for n, v in held.items() if not KINDS[n].reads_vectors}, np.ones(len(y))
-        )
-        return cls(parts, spread, sign, len(y), _scale(whole, y), _scale(text, y), made.near)
-
-    def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        """The sum, (n,): only its order means something."""
-        return self._total(inputs)[0]
+        far, close = _reach(near)
+        made = cls(parts, spread, sign, len(y), Scale(0, 1), Scale(0, 1), far, close)
+        text = made._sum({n: v for n, v in held.items() if not KINDS[n].reads_vectors}, None)
+        whole = made._sum(held, near if inputs.vectors is not None else None)
+        return replace(made, with_vectors=_scale(whole, y), without=_scale(text, y))
 
     def predict(self, inputs: Inputs) -> NDArray[np.float64]:
         """The label, (n,), on its own scale."""
-        total, _ = self._total(inputs)
-        return self._scale_for(inputs).apply(total)
+        scale = self.without if inputs.vectors is None else self.with_vectors
+        return scale.apply(self._sum(*self._look(inputs)))
 
     def nearness(self, inputs: Inputs) -> NDArray[np.float64]:
         """How much the learned parts count for each message, 0 (far from all labels) to 1."""
-        return self._total(inputs)[1]
+        near = self._look(inputs)[1]
+        return np.ones(len(inputs)) if near is None else _between(near, self.far)
 
-    def _scale_for(self, inputs: Inputs) -> Scale:
-        return self.without if inputs.vectors is None else self.with_vectors
-
-    def _total(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        found, trust = {}, np.ones(len(inputs))
+    def _look(
+        self, inputs: Inputs
+    ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64] | None]:
+        """What each part says, and the cosine of the nearest labels (None: no embedding)."""
+        found, near = {}, None
         for name, part in self.parts.items():
             if KINDS[name].reads_vectors and inputs.vectors is None:
                 continue
             if isinstance(part, Neighbours):
                 found[name], near = part.look(inputs)
-                low, high = self.near
-                if high > low:
-                    trust = np.clip((near - low) / (high - low), 0.0, 1.0)
             else:
                 found[name] = part.predict(inputs)
-        return self._sum(found, trust), trust
+        return found, near
 
     def _sum(
-        self, found: Mapping[str, NDArray[np.float64]], trust: NDArray[np.float64]
+        self, found: Mapping[str, NDArray[np.float64]], near: NDArray[np.float64] | None
     ) -> NDArray[np.float64]:
+        count = len(next(iter(found.values())))
+        trust, known = np.ones(count), np.full(count, _UNKNOWN)
+        if near is not None:
+            trust, known = _between(near, self.far), _between(near, self.near)
         learned = self.labels / (self.labels + _HALF)
-        total = np.zeros(len(trust))
+        total = np.zeros(count)
         for name, values in found.items():
             mean, deviation = self.spread[name]
-            z = KINDS[name].weight * np.clip((values - mean) / deviation, -_FURTHEST, _FURTHEST)
-            total += self.sign * z if name == "length" else learned * trust * z
+            z = np.clip((values - mean) / deviation, -_FURTHEST, _FURTHEST)
+            if name == "length":
+                total += self.sign * (_LENGTH[0] + (_LENGTH[1] - _LENGTH[0]) * known) * z
+                continue
+            weight = learned * trust
+            if name == "neighbours":
+                weight = weight * (_NEIGHBOURS[0] + (_NEIGHBOURS[1] - _NEIGHBOURS[0]) * known)
+            total += weight * z
         return total
 
 
-def _reach(near: NDArray[np.float64]) -> tuple[float, float]:
-    """Between which nearness the learned parts fade in: nearly all labelled messages are
-    nearer to the others than the upper one."""
-    high = float(np.quantile(near, _FAR)) if len(near) else 0.0
-    middle = float(np.median(near)) if len(near) else 0.0
-    return high - (middle - high), high
+def _reach(
+    near: NDArray[np.float64],
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Between which cosines the learned parts fade in (nearly all labelled messages are nearer
+    to the others than the upper one), and between which a message becomes a known one."""
+    high, middle = (float(x) for x in np.quantile(near, (_FAR, 0.5)))
+    low, upper = (float(x) for x in np.quantile(near, _NEAR))
+    return (high - (middle - high), high), (low, upper)
+
+
+def _between(near: NDArray[np.float64], ends: tuple[float, float]) -> NDArray[np.float64]:
+    low, high = ends
+    if high <= low:
+        return np.ones(len(near))
+    return np.clip((near - low) / (high - low), 0.0, 1.0)
 
 
 def _scale(total: NDArray[np.float64], y: NDArray[np.float64]) -> Scale:

@@ -204,16 +204,15 @@ class Neighbours:
 
     @classmethod
     def fit(cls, inputs: Inputs, y: NDArray[np.float64]) -> Neighbours:
-        vectors = _wanted(inputs)
-        center = vectors.mean(0)
-        return cls({"center": center, "points": _unit(vectors - center), "labels": y.copy()})
+        # Not centered: around its mean a homogeneous set would look crowded and well known.
+        return cls({"points": _unit(_wanted(inputs)), "labels": y.copy()})
 
     def predict(self, inputs: Inputs) -> NDArray[np.float64]:
         return self.look(inputs)[0]
 
     def look(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The prediction, and the mean cosine of the ten nearest labelled messages."""
-        asked = _unit(_wanted(inputs) - self.arrays["center"])
+        asked = _unit(_wanted(inputs))
         points, labels = self.arrays["points"], self.arrays["labels"]
         k, few = min(_NEIGHBOURS, len(points)), min(10, len(points))
         found, near = np.zeros(len(asked)), np.zeros(len(asked))
@@ -230,13 +229,11 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a part is fitted and made again from what was kept, whether it reads embeddings,
-    and its weight in the sum."""
+    """How a part is fitted and made again from what was kept, and whether it reads embeddings."""
 
     fit: Callable[[Inputs, NDArray[np.float64]], Component]
     make: Callable[[Arrays], Component]
     reads_vectors: bool = False
-    weight: float = 1.0
 
 
 KINDS: Mapping[str, Kind] = {
@@ -245,10 +242,10 @@ KINDS: Mapping[str, Kind] = {
     "measures": Kind(Measures.fit, Measures),
     "vectors": Kind(Vectors.fit, Vectors, reads_vectors=True),
     "groups": Kind(Groups.fit, Groups, reads_vectors=True),
-    "neighbours": Kind(Neighbours.fit, Neighbours, reads_vectors=True, weight=0.25),
+    "neighbours": Kind(Neighbours.fit, Neighbours, reads_vectors=True),
 }
-"""The parts by name. Weights are equal on purpose: weights fitted on top of the parts did no
-better in-domain and worse on domains that had been left out."""
+"""The parts by name. They are added up with fixed weights on purpose (see ``blend``): weights
+fitted on top of them did no better in-domain and worse on domains that had been left out."""
 
 
 def _wanted(inputs: Inputs) -> NDArray[np.float64]:

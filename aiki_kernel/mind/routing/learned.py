@@ -30,6 +30,7 @@ FORMAT = 1
 ENOUGH = 40
 """Labels of cheap or local answers below which nothing is fitted."""
 
+_EACH = 5  # labels of either kind
 _ENOUGH_STRONG = 60  # labels of the smart model, or of both, before they get a fit of their own
 
 
@@ -57,11 +58,10 @@ class About:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Chances of a right answer, (n,) each, and how far labelled messages vouch for them."""
+    """Chances of a right answer, (n,) each; ``nearness`` says how far labels vouch for them."""
 
     weak: NDArray[np.float64]
     strong: NDArray[np.float64]
-    score: NDArray[np.float64]
     nearness: NDArray[np.float64]
 
 
@@ -78,16 +78,14 @@ class Learned:
         """What is expected of both models for each message."""
         weak = np.clip(self.weak.predict(inputs), 0.02, 0.98)
         if self.gain is not None:
-            gain = self.gain.predict(inputs)
-            score = self.gain.score(inputs)
-            strong = np.clip(weak + np.maximum(gain, 0.0), 0.02, 0.98)
+            gain = np.maximum(self.gain.predict(inputs), 0.0)
+            strong = np.clip(weak + gain, 0.02, 0.98)
         else:
             mean = np.full(len(inputs), self.about.strong_mean)
             strong = (
                 mean if self.strong is None else np.clip(self.strong.predict(inputs), 0.02, 0.98)
             )
-            score = strong - weak
-        return Estimate(weak, strong, score, self.weak.nearness(inputs))
+        return Estimate(weak, strong, self.weak.nearness(inputs))
 
 
 def fit(
@@ -97,13 +95,8 @@ def fit(
 
     Raises :class:`RouterError` with the number of labels when they are too few.
     """
+    check(weak)
     has_weak, has_strong = ~np.isnan(weak), ~np.isnan(strong)
-    count = int(has_weak.sum())
-    if count < ENOUGH:
-        raise RouterError(
-            f"{count} labels of cheap or local answers are too few to learn from, {ENOUGH} are "
-            "needed: judge answers with %aiki_route good or bad, or use another router."
-        )
     rows = np.flatnonzero(has_weak)
     of_weak = Blend.fit(inputs.take(rows), weak[rows], sign=-1.0)
     both = np.flatnonzero(has_weak & has_strong)
@@ -115,6 +108,27 @@ def fit(
     if len(rows) >= _ENOUGH_STRONG:
         return Learned(about, of_weak, strong=Blend.fit(inputs.take(rows), strong[rows], sign=-1.0))
     return Learned(about, of_weak)
+
+
+def check(weak: NDArray[np.float64]) -> None:
+    """Whether labels (n,) of cheap or local answers are enough. Raises :class:`RouterError`."""
+    known = weak[~np.isnan(weak)]
+    good = int((known >= 0.5).sum())
+    if len(known) < ENOUGH:
+        raise RouterError(
+            f"{len(known)} labels of cheap or local answers are too few to learn from, {ENOUGH} "
+            "are needed: judge answers with %aiki_route good or bad, or use another router."
+        )
+    if min(good, len(known) - good) < _EACH:
+        raise RouterError(
+            f"{good} of {len(known)} labels are good: {_EACH} good and {_EACH} bad ones are "
+            "needed to learn a difference; judge more with %aiki_route good or bad."
+        )
+
+
+def summary(about: About) -> dict[str, Any]:
+    """What was learned from, as plain data."""
+    return asdict(about)
 
 
 def smoothed(labels: NDArray[np.float64], prior: float, weight: float = 20.0) -> float:
@@ -145,6 +159,7 @@ def save(learned: Learned, path: Path) -> None:
             "labels": blend.labels,
             "with_vectors": asdict(blend.with_vectors),
             "without": asdict(blend.without),
+            "far": blend.far,
             "near": blend.near,
             "parts": list(blend.parts),
         }
@@ -206,7 +221,6 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
             if key.startswith(prefix)
         }
         parts[part] = KINDS[part].make(own)
-    low, high = data["near"]
     return Blend(
         parts,
         {key: (float(mean), float(std)) for key, (mean, std) in data["spread"].items()},
@@ -214,5 +228,11 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
         int(data["labels"]),
         Scale(**data["with_vectors"]),
         Scale(**data["without"]),
-        (float(low), float(high)),
+        _pair(data["far"]),
+        _pair(data["near"]),
     )
+
+
+def _pair(values: Any) -> tuple[float, float]:
+    low, high = values
+    return float(low), float(high)

@@ -123,6 +123,12 @@ def prior() -> Mapping[str, tuple[float, float]]:
 
 
 @functools.cache
+def refusals() -> tuple[str, ...]:
+    """How an answer begins that refuses, in lower case."""
+    return tuple(_read()["refusal"]["begins"])
+
+
+@functools.cache
 def _read() -> dict[str, Any]:
     text = resources.files(__package__).joinpath("words.toml").read_text("utf-8")
     return tomllib.loads(text)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from aiki_kernel.config import Settings
 
-EMBED_S = 1.0
+_FRAME = 200  # tokens of instructions around a distilled problem
+EMBED_S = 5.0  # recall, which has to embed the same message, is waited for anyway
 
 Embed = Callable[[str], Awaitable["NDArray[np.float32]"]]
 """The embedding of a message by the memory's own embedder."""
@@ -56,20 +57,26 @@ class Planner:
         chosen = chosen_model(message, conversation)
         if chosen is not None:
             return chosen
-        name = self.router_name(conversation)
-        if name == "fixed" and not conversation.route:
+        if not conversation.route and self.router_name(conversation) == "fixed":
             return Fixed(default(self.settings)).decide(Question(message.text, ()))
-        return await self.weigh(message, conversation, name)
+        return await self.weigh(message, conversation)
 
     async def weigh(
         self, message: Message, conversation: Conversation, name: str | None = None
     ) -> Decision:
-        """Let the router called ``name`` decide, whatever is pinned by name."""
-        found = await asyncio.to_thread(self.priced, message, conversation)
+        """The session's tier, if it is pinned to one, else what the router decides; with
+        ``name`` the router called so, whatever is pinned."""
+        found, saved = await asyncio.to_thread(self._weighed, message, conversation)
         tier = conversation.route
-        if name is None:
-            name = self.router_name(conversation)
-        elif tier and tier != AUTO:
+        if name is None and tier == "consult":
+            forced = router.consulting(found, _saving(saved, "forced for this session"))
+            if forced is None:
+                raise ModelError(
+                    "A consultation wants a smart model and a cheap or local one: set a key, name "
+                    "them under [routing], or `%aiki_route auto`."
+                )
+            return forced
+        if name is None and tier and tier != AUTO:
             decision = router.pinned(tier, found)
             if decision is None:
                 raise ModelError(
@@ -77,13 +84,27 @@ class Planner:
                     f"key, name one under [routing] {tier}, or `%aiki_route auto`."
                 )
             return decision
+        name = name or self.router_name(conversation)
         made, judge = await asyncio.to_thread(self.router, name)
         vector, note = await self._vector(message.text, judge)
         decision = made.decide(Question(message.text, found, vector))
+        if self._worth_consulting(decision, saved):
+            decision = router.consulting(found, _saving(saved, ""), decision) or decision
         return replace(decision, reasons=(*decision.reasons, note)) if note else decision
 
-    def priced(self, message: Message, conversation: Conversation) -> tuple[Candidate, ...]:
-        """The best model of each tier with what it would cost. Blocks: call from a thread."""
+    def _worth_consulting(self, decision: Decision, saved: float | None) -> bool:
+        """Whether a message that is hard enough for the smart model is cheaper by an insight."""
+        wanted = self.settings.consult
+        hard = any(
+            one.tier == "smart" and one.model == decision.model for one in decision.candidates
+        )
+        return wanted.when == "auto" and hard and saved is not None and saved >= wanted.least_saving
+
+    def _weighed(
+        self, message: Message, conversation: Conversation
+    ) -> tuple[tuple[Candidate, ...], float | None]:
+        """The best model of each tier with what it would cost, and the share of the smart one's
+        cost that a consultation would save (None: unknown). Blocks: call from a thread."""
         from aiki_kernel.models.cards import by_tier
 
         generation = self.settings.generation
@@ -96,7 +117,17 @@ class Planner:
             longest=generation.max_tokens,
         )
         tiers = {str(tier): cards[0] for tier, cards in by_tier(self.settings).items() if cards}
-        return candidates(tiers, wanted)
+        found = candidates(tiers, wanted)
+        smart, does = tiers.get("smart"), tiers.get("cheap") or tiers.get("local")
+        direct = next((one.cost_usd for one in found if one.tier == "smart"), None)
+        if smart is None or does is None or not direct:
+            return found, None
+        consult = self.settings.consult
+        asked = smart.cost_usd(consult.problem_tokens + _FRAME, consult.insight_tokens)
+        cached = wanted.cacheable if does.name == wanted.warm else 0
+        work = does.cost_usd(wanted.prompt + consult.insight_tokens, wanted.answer, cached)
+        saved = None if asked is None or work is None else 1.0 - (asked + work) / direct
+        return found, saved
 
     def router_name(self, conversation: Conversation) -> str:
         """Which router decides where nothing is pinned by name."""
@@ -159,6 +190,17 @@ class Planner:
         except (AikiError, TimeoutError, OSError) as error:
             seconds = time.perf_counter() - begun
             return None, f"no embedding after {seconds:.1f} s ({type(error).__name__})"
+
+
+def _saving(saved: float | None, why: str) -> str:
+    """The expected saving against the smart model alone, in words."""
+    if saved is None:
+        told = "what it saves is unknown"
+    elif saved >= 0:
+        told = f"saves about {100 * saved:.0f} % against the smart model alone"
+    else:
+        told = f"costs about {-100 * saved:.0f} % more than the smart model alone"
+    return f"{why}: {told}" if why else told
 
 
 def chosen_model(message: Message, conversation: Conversation) -> Decision | None:

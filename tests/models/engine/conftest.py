@@ -10,6 +10,7 @@ import gguf
 import numpy as np
 import pytest
 
+from aiki_kernel.compute.native import load_best
 from aiki_kernel.models.local import LocalModel
 from aiki_kernel.models.tokenizer import byte_signs
 from aiki_kernel.models.weights import for_tests
@@ -104,9 +105,12 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
 
 
-@pytest.fixture(scope="module")
-def tiny(tiny_path: Path) -> LocalModel:
-    return LocalModel.load(tiny_path, cache=tiny_path.parent / "cache")
+ENGINES = ["numpy", "mojo"] if load_best("language").library is not None else ["numpy"]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def tiny(tiny_path: Path, request: pytest.FixtureRequest) -> LocalModel:
+    return LocalModel.load(tiny_path, cache=tiny_path.parent / "cache", engine=request.param)
 
 
 @pytest.fixture(scope="session")
@@ -116,4 +120,13 @@ def smollm_path() -> Path:
 
 @pytest.fixture(scope="session")
 def smollm(smollm_path: Path) -> LocalModel:
-    return LocalModel.load(smollm_path, cache=smollm_path.parent / ".cache")
+    """The real model on the engine that judges the others."""
+    return LocalModel.load(smollm_path, cache=smollm_path.parent / ".cache", engine="numpy")
+
+
+@pytest.fixture(scope="session")
+def swift(smollm_path: Path) -> LocalModel:
+    """The real model on compiled kernels."""
+    if "mojo" not in ENGINES:
+        pytest.skip(f"NO COMPILED KERNELS HERE: {load_best('language').reason}")
+    return LocalModel.load(smollm_path, cache=smollm_path.parent / ".cache", engine="mojo")

@@ -50,7 +50,7 @@ def test_finished_tells_what_happened(tiny: LocalModel) -> None:
         ("length", "tiny", "local"),
         ("stop", "tiny", "local"),
     }
-    assert last.detail["engine"] == "numpy"
+    assert last.detail["engine"] == tiny.engine_name
     assert last.detail["prompt_tokens"] == last.usage.input_tokens > 0
     assert last.detail["prefill_s"] > 0
 

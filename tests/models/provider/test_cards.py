@@ -141,6 +141,7 @@ def test_tiers_in_the_order_of_the_settings(aiki_home, monkeypatch):
     assert [one.name for one in chain(settings, "smart")][1] == "openai/gpt-4o"
     assert by_tier(settings)["cheap"] == []
     assert card(settings, "fjord/stor").tier == "smart"
+    assert {"fjord/stor", "fjord/liten"} <= set(cards(settings))
 
 
 def test_local_weights_make_the_local_tier(aiki_home):

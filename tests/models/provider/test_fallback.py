@@ -11,7 +11,7 @@ import pytest
 from fault_server import TEXT, FaultServer, Scenario, closed_port, failing
 
 from aiki_kernel.config import Card, Endpoint, Models, Routing, Settings, load
-from aiki_kernel.errors import AikiError, ModelError
+from aiki_kernel.errors import AikiError, DaemonError, ModelError
 from aiki_kernel.models.breaker import Breaker
 from aiki_kernel.models.cards import ModelCard
 from aiki_kernel.models.chat import ChatMessage, ChatRequest, Finished, Hop, TextDelta
@@ -67,12 +67,16 @@ class Line:
 class Gate:
     def __init__(self, refuse: str = "") -> None:
         self.refuse, self.admitted, self.released = refuse, list[tuple[str, int, int]](), []
+        self.settled: list[tuple[str, float]] = []
 
     async def admit(self, request: ChatRequest, card: ModelCard) -> str:
         if card.name == self.refuse:
             raise AikiError("The budget is spent.")
         self.admitted.append((card.name, request.prompt_tokens, request.max_tokens))
         return f"ticket {len(self.admitted)}"
+
+    async def settle(self, ticket: str, usd: float) -> None:
+        self.settled.append((ticket, usd))
 
     async def release(self, ticket: str) -> None:
         self.released.append(ticket)
@@ -85,7 +89,7 @@ async def line(
     monkeypatch.setenv("FAULT_API_KEY", "test-key-0000")
     here = {"base_url": fault_server.base_url}
     settings = load(
-        timeouts={"connect": 1.0, "first_token": 0.4, "between_tokens": 0.3, "retries": 1},
+        timeouts={"connect": 1.0, "first_token": 1.5, "between_tokens": 0.5, "retries": 1},
         endpoints={
             "a": Endpoint(**here, api_key_env="FAULT_API_KEY", input_price=1, output_price=2),
             "b": Endpoint(**here, api_key_env="FAULT_API_KEY", input_price=1, output_price=2),
@@ -192,6 +196,16 @@ async def test_a_later_mistake_ends_the_chain_with_both_reasons(line: Line) -> N
     assert "a is failing (503)" in str(end)
     assert "(400)" in str(end)
     assert "ok" not in line.asked()
+
+
+async def test_a_daemon_that_cannot_be_reached_is_a_failure_like_another(line: Line) -> None:
+    def no_daemon() -> None:
+        raise DaemonError("The daemon could not be started: run `aiki daemon run` to see why.")
+
+    line.provider = Provider(line.settings, no_daemon, backoff_s=0.001)  # type: ignore[arg-type]
+    text, hops, _ = await line.ask("local", "b/ok", named=True)
+    assert text == TEXT
+    assert hops == [Hop("local", "b/ok", "could not be reached")]
 
 
 # -- the breaker ----------------------------------------------------------------------------
@@ -319,6 +333,8 @@ async def test_the_gate_is_asked_before_each_call_and_hops_never_pass_a_refusal(
     assert line.gate.released == ["ticket 1"], "the failed call costs nothing"
     assert isinstance(end, Finished)
     assert end.detail["reservation"] == "ticket 2"
+    cost = (end.usage.input_tokens + 2 * end.usage.output_tokens) / 1e6
+    assert line.gate.settled == [("ticket 2", pytest.approx(cost))]
     line.gate = Gate(refuse="b/ok")
     before = len(line.server.requests)
     _, _, end = await line.ask("a/503", "b/ok", "b/echo")

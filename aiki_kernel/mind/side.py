@@ -1,0 +1,117 @@
+"""A model call beside the answer: a first try, a second sample, a consultation.
+
+Nothing of it is shown as it comes. Its row for the ledger is kept with the run, whether
+it ends well, fails or is cut, so that what was spent is booked in every case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from aiki_kernel.errors import ModelError
+from aiki_kernel.mind.booking import Costs, costs
+from aiki_kernel.mind.ledger import Entry, Stage
+from aiki_kernel.models.chat import ChatRequest, Finished, Hop, ModelPort, TextDelta, Usage
+from aiki_kernel.models.tokens import estimate
+
+if TYPE_CHECKING:
+    from aiki_kernel.config import Settings
+    from aiki_kernel.mind.run import Run
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one call gave. ``name`` is the catalogue's name of the model that answered."""
+
+    text: str
+    finished: Finished
+    name: str
+    cost: Costs
+    seconds: float
+    hops: tuple[Hop, ...] = ()
+
+    def entry(self, run: Run, stage: Stage) -> Entry:
+        """Its row of the ledger."""
+        return _entry(run, self.name, self.finished, self.cost, self.seconds, stage)
+
+
+async def ask(
+    port: ModelPort, settings: Settings, run: Run, request: ChatRequest, stage: Stage
+) -> Said:
+    """Make one call and wait for all of it. Raises :class:`aiki_kernel.errors.AikiError`.
+
+    A call that fails or is cut after it began leaves its row in ``run.entries``; the row of
+    one that ends well is the caller's (:meth:`Said.entry`).
+    """
+    begun = time.perf_counter()
+    text, finished, hops = "", None, []
+    stream = port.stream(replace(request, stage=stage))
+    try:
+        async for event in stream:
+            if isinstance(event, Finished):
+                finished = event
+            elif isinstance(event, Hop):
+                hops.append(event)
+            elif isinstance(event, TextDelta):
+                text += event.text
+        if finished is None:
+            raise ModelError(
+                f"{request.model} ended its answer without saying so: run the cell again.",
+                stage="stream",
+            )
+    except BaseException as error:
+        interrupted = not isinstance(error, Exception)
+        if text or interrupted:
+            prompt = sum(estimate(message.content) for message in request.messages)
+            cut = Finished(
+                "interrupted" if interrupted else "error",
+                Usage(prompt, estimate(text), estimated=True),
+                request.model,
+                request.model.split("/")[0],
+            )
+            seconds = time.perf_counter() - begun
+            row = _entry(run, request.model, cut, Costs(None), seconds, stage)
+            run.entries.append(replace(row, error=type(error).__name__, interrupted=interrupted))
+        raise
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+    name = hops[-1].to if hops else request.model
+    charged = finished.detail.get("cost_usd")
+    cost = await asyncio.to_thread(
+        costs, settings, name, finished.usage, charged=charged, stage=stage
+    )
+    return Said(text, finished, name, cost, time.perf_counter() - begun, tuple(hops))
+
+
+def _entry(
+    run: Run, name: str, finished: Finished, cost: Costs, seconds: float, stage: Stage
+) -> Entry:
+    usage, one = finished.usage, cost.card
+    return Entry(
+        when=run.created_at,
+        session_id=run.conversation.session_id,
+        turn_id=run.turn_id,
+        cell_id=run.message.cell_id or "",
+        stage=stage,
+        model=finished.model,
+        provider=finished.provider,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
+        cost_usd=cost.usd,
+        estimated=usage.estimated,
+        latency_s=seconds,
+        finish_reason=finished.reason,
+        name=name,
+        tier=(one.tier or "") if one else "",
+        cache_write_tokens=usage.cache_write_tokens,
+        local_s=seconds if one is not None and one.local else 0.0,
+        price_source=one.source if one is not None else "",
+        smart_only_usd=0.0,
+        cheap_only_usd=0.0,
+    )

@@ -1,0 +1,74 @@
+"""Calls of CPython's C API that the module needs; buffers, numbers, exceptions.
+
+The layout of Py_buffer (ten words: buf, obj, len, itemsize, ...) and of PyMethodDef is that of
+CPython 3.11 and later on 64-bit machines.
+"""
+from std.ffi import external_call
+from std.memory import Pointer
+from registers import Words
+
+comptime Function = def(Int, Words, Int) thin abi("C") -> Int
+comptime VIEW = 10  # words of a Py_buffer
+
+
+@always_inline
+def text(s: StaticString) -> Int:
+    """The address of a literal's bytes; literals end with a zero byte."""
+    return Int(s.unsafe_ptr())
+
+
+def refuse(kind: StaticString, message: StaticString) -> Int:
+    """Set a Python exception of a built-in class; returns the null object."""
+    var builtins = external_call["PyEval_GetBuiltins", Int]()
+    var exception = external_call["PyDict_GetItemString", Int](builtins, text(kind))
+    external_call["PyErr_SetString", NoneType](exception, text(message))
+    return 0
+
+
+@always_inline
+def number(o: Int) -> Int:
+    """A Python integer; -1 and an exception set when it is none."""
+    return external_call["PyLong_AsSsize_t", Int](o)
+
+
+@always_inline
+def raised() -> Bool:
+    """Whether an exception is set."""
+    return external_call["PyErr_Occurred", Int]() != 0
+
+
+@always_inline
+def new_number(n: Int) -> Int:
+    """A Python integer."""
+    return external_call["PyLong_FromSsize_t", Int](n)
+
+
+@always_inline
+def acquire(o: Int, view: Words, writable: Bool) -> Bool:
+    """Hold an object's contiguous buffer."""
+    return (
+        external_call["PyObject_GetBuffer", Int32](o, Int(view), Int32(1) if writable else Int32(0))
+        == 0
+    )
+
+
+@always_inline
+def release(view: Words):
+    """Give a buffer back; a zeroed view is left alone by Python."""
+    external_call["PyBuffer_Release", NoneType](Int(view))
+
+
+@always_inline
+def length(view: Words) -> Int:
+    """Bytes of a held buffer."""
+    return view[unsafe_offset=2]
+
+
+@always_inline
+def method(table: Words, i: Int, name: StaticString, function: Function):
+    """Fill a PyMethodDef: name, function, METH_FASTCALL, no docstring."""
+    var f = function
+    table[unsafe_offset=4 * i] = text(name)
+    table[unsafe_offset=4 * i + 1] = Pointer(to=f).unsafe_bitcast[Int]()[]
+    table[unsafe_offset=4 * i + 2] = 0x80
+    table[unsafe_offset=4 * i + 3] = 0
