@@ -28,6 +28,8 @@ def backend(
 ) -> Result:
     """Show what searches the memory's vectors, compare backends, or choose one.
 
+    A model on this machine follows the choice: numpy computes it plainly and slowly, mojo fast.
+
     In a notebook or chat the choice counts for this session; elsewhere it is written to
     aiki.toml. auto takes the fastest that is here, and says why.
     """
@@ -94,6 +96,9 @@ def _switched(context: Context, name: str, save: bool) -> Result:
         done.append(f"in new sessions ({path})")
     now = data["chosen"]
     text = f"{now['name']} searches from now on {' and '.join(done)}: {_why(data)}."
+    if name != "qdrant":
+        follows = "with NumPy, slowly" if name == "numpy" else "with Mojo where it is here"
+        text += f" A local model computes {follows}."
     if not save and context.conversation is not None:
         text += f" `%aiki_backend {name} --save` makes it so everywhere."
     saved = save or context.conversation is None

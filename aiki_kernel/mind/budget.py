@@ -277,8 +277,8 @@ def _refusal(cap: Cap, call: Call, usd: float) -> str:
         f"this call could cost up to {_usd(usd)} (about {call.counted_tokens:,} tokens in at "
         f"${price.input:g} and at most {call.output_tokens:,} out at ${price.output or 0:g} per "
         f"million), and the cap is {_usd(cap.limit)}: raise it with "
-        f"`aiki config set budget.{cap.setting} {enough}`, or pick a model of this machine with "
-        "%aiki_model local."
+        f"`aiki config set budget.{cap.setting} {enough}`, allow shorter answers with "
+        "generation.max_tokens, or pick a model of this machine with %aiki_model local."
     )
 
 
