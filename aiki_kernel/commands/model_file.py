@@ -13,7 +13,7 @@ from aiki_kernel.commands.tables import one_line, pairs
 from aiki_kernel.errors import ModelError
 
 if TYPE_CHECKING:
-    from aiki_kernel.models.model_file import ModelFile
+    from aiki_kernel.models.model_file import EngineView, ModelFile
 
 
 def files(context: Context, prefix: str) -> Iterable[str]:
@@ -135,24 +135,27 @@ def _rows(found: ModelFile) -> list[tuple[str, Any]]:
         ("vocabulary", f"{found.vocabulary:,} tokens ({found.tokenizer or 'none'})"),
         ("chat template", found.chat_template),
         ("file size", _size(found.nbytes)),
+    ]
+    rows += [("runs here", "yes" if found.runs else "no")]
+    rows += [("because", line) for line in found.obstacles]
+    rows += [(f"with {name}", _engine(view)) for name, view in found.engines.items()]
+    rows.append(
         (
             "memory",
-            f"NumPy engine {_size(found.engine_bytes)}, a full context {_size(found.state_bytes)} "
-            f"more; {_size(found.available_bytes)} are free",
-        ),
-    ]
-    rows += [("runs here", "yes")] if found.runs else [("runs here", "no")]
-    rows += [("because", line) for line in found.obstacles]
-    if found.bandwidth and found.fast_tokens_per_second and found.numpy_tokens_per_second:
-        rows.append(
-            (
-                "speed",
-                f"about {_rate(found.numpy_tokens_per_second)} with NumPy; at most "
-                f"{_rate(found.fast_tokens_per_second)} where only the file's own bytes are read "
-                f"({found.bandwidth / 1e9:.0f} GB/s measured, one thread)",
-            )
+            f"a full context takes {_size(found.state_bytes)} more; "
+            f"{_size(found.available_bytes)} are free"
+            + (f", read at {found.bandwidth / 1e9:.0f} GB/s" if found.bandwidth else ""),
         )
+    )
     return rows
+
+
+def _engine(view: EngineView) -> str:
+    if view.why_not:
+        return f"no: {view.why_not}"
+    speed = view.tokens_per_second
+    about = f", about {_rate(speed)} on one thread" if speed else ""
+    return f"{_size(view.nbytes)} of memory{about}"
 
 
 def _use(context: Context, name: str) -> str:

@@ -23,6 +23,7 @@ from aiki_kernel.compute.native import load_best, load_library
 
 GROUP = 360  # tokens a call of the kernels; a text is never cut
 KINDS = {"Q4_0": 0, "F32": 1}
+ROOM = 1 << 23  # NumPy asks for large pages from 4 MiB on; only what is touched takes memory
 _NONE = np.empty(0, np.float32)
 
 
@@ -142,7 +143,7 @@ class MojoEncoder:
         try:
             spare = self._spare.pop()
         except IndexError:
-            return np.empty(size, np.uint8)
+            spare = np.empty(max(size, ROOM), np.uint8)
         return spare if len(spare) >= size else np.empty(size, np.uint8)
 
     def _threads(self) -> ThreadPoolExecutor:

@@ -69,6 +69,7 @@ def embed_table(
     data: Path | None = None,
     *,
     seconds: float = SECONDS,
+    entries: Sequence[Entry] = ENTRIES,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Measure every row that can be had. ``data`` is a JSON file whose texts are compared too.
@@ -78,12 +79,12 @@ def embed_table(
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="aiki-bench-") as folder:
         tokens = _count_tokens()
-        for number, entry in enumerate(ENTRIES):
-            progress(number, len(ENTRIES))
+        for number, entry in enumerate(entries):
+            progress(number, len(entries))
             job = {"entry": entry, "seconds": seconds, "data": str(data or ""), "folder": folder}
             job["tokens"] = tokens
             rows.append(_in_process(job, entry))
-        progress(len(ENTRIES), len(ENTRIES))
+        progress(len(entries), len(entries))
         _add_cosines(rows, Path(folder))
     _add_ratios(rows)
     return {

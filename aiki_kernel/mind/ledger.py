@@ -34,7 +34,8 @@ _GROUPS: dict[str, str] = {
     "day": "date(at, 'unixepoch', 'localtime')",
     "week": "date(at, 'unixepoch', 'localtime', 'weekday 0', '-6 days')",
     "month": "strftime('%Y-%m', at, 'unixepoch', 'localtime')",
-    "model": "model",
+    # The catalogue's name, so that two endpoints' models of one name stay two.
+    "model": "CASE name WHEN '' THEN model WHEN 'local' THEN 'local/' || model ELSE name END",
     "provider": "provider",
     "session": "session_id",
     "persona": "persona",

@@ -23,6 +23,7 @@ import struct
 import sys
 import threading
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -37,6 +38,19 @@ _BLOCK = 1 << 18  # floats a sum, 1 MiB
 _CHUNK = 8 << 20  # bytes a write
 
 logger = logging.getLogger("aiki.models")
+
+
+class Stored(Protocol):
+    """Where weights may lie ready: in an :class:`ArenaFile`."""
+
+    def map(self, floats: int) -> Floats | None: ...
+
+
+class Untouched:
+    """Room that nobody reads or fills: addresses, and no memory behind them. For checks."""
+
+    def map(self, floats: int) -> Floats | None:
+        return np.empty(floats, np.float32)
 
 
 class ArenaFile:

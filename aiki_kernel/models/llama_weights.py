@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
+from aiki_kernel.models.arena_file import Stored, Untouched
 from aiki_kernel.models.engine import Floats
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.memory import refuse_if_too_large
@@ -55,7 +55,7 @@ class LlamaWeights:
     @classmethod
     def check(cls, file: GGUF) -> None:
         """Raise what :meth:`read` would, without reading a weight."""
-        cls.read(file, _Untouched())
+        cls.read(file, Untouched())
         for tensor in file.tensors.values():
             if tensor.quant.name not in KNOWN:
                 tensor.quant.decode(np.zeros((1, tensor.quant.nbytes), np.uint8))
@@ -116,19 +116,6 @@ class LlamaWeights:
             arena.room,
             arena.mapped,
         )
-
-
-class Stored(Protocol):
-    """Where weights may lie ready (:class:`~aiki_kernel.models.arena_file.ArenaFile`)."""
-
-    def map(self, floats: int) -> Floats | None: ...
-
-
-class _Untouched:
-    """Room that nobody reads or fills: addresses, and no memory behind them."""
-
-    def map(self, floats: int) -> Floats | None:
-        return np.empty(floats, np.float32)
 
 
 class _Arena:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiki_kernel.errors import ModelError
-from aiki_kernel.models.arena_file import ArenaFile
+from aiki_kernel.models.arena_file import Stored
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.memory import refuse_if_too_large
 from aiki_kernel.models.quants import Bytes, dequantize, split, tensor_scale
@@ -51,7 +51,7 @@ class MojoWeights:
     read_bytes: int  # of matrices that every token reads
 
     @classmethod
-    def read(cls, file: GGUF, stored: ArenaFile | None = None) -> MojoWeights:
+    def read(cls, file: GGUF, stored: Stored | None = None) -> MojoWeights:
         """Repack ``file``, or map what is ``stored`` of it.
 
         Raises :class:`UnsupportedError` for what only NumPy can run, :class:`ModelError` for what

@@ -13,15 +13,41 @@ comptime QUERIES = 6  # rows whose sums fit into the registers
 def attention_floats(longest: Int, size: Int) -> Int:
     """Working memory of `attend`, in floats."""
     var padded = round_up(longest, LANES)
-    return padded * size + QUERIES * padded
+    return 2 * padded * size + QUERIES * padded
+
+
+@always_inline
+def gather[
+    SIZE: Int
+](rows: Floats, values: Floats, stride: Int, length: Int, keys: Floats, near: Floats):
+    """Copy a head's keys and values close together, for rows that lie far apart fall on the same
+    few lines of the cache. Keys become columns: 16 keys have SIZE vectors; those beyond the
+    sequence's end are zeros.
+    """
+    for j in range(0, round_up(length, LANES), 4):
+        comptime for part in range(SIZE // LANES):
+            var k = Array[F, 4](fill=F(0))
+            comptime for i in range(4):
+                if j + i < length:
+                    var at = (j + i) * stride + part * LANES
+                    k[i] = rows.unsafe_load[width=LANES](at)
+                    near.unsafe_store(
+                        (j + i) * SIZE + part * LANES, values.unsafe_load[width=LANES](at)
+                    )
+            var all = k[0].interleave(k[2]).interleave(k[1].interleave(k[3]))
+            var to = keys.unsafe_offset(j // LANES * LANES * SIZE + j % LANES)
+            comptime for d in range(LANES):
+                to.unsafe_store((part * LANES + d) * LANES, all.slice[4, offset=4 * d]())
 
 
 @always_inline
 def scores[
     SIZE: Int, M: Int
-](rows: Floats, stride: Int, keys: Floats, padded: Int, length: Int, weights: Floats):
+](rows: Floats, stride: Int, keys: Floats, padded: Int, length: Int, weights: Floats) -> Array[
+    Float32, M
+]:
     """M queries against all keys: weights become powers of two of the differences to each
-    query's best score; what lies beyond the sequence's end is not used.
+    query's best score. Returns the sums of the weights within the sequence.
     """
     var best = Array[F, M](fill=F(Float32.MIN_FINITE))
     var lanes = F(0)
@@ -30,42 +56,47 @@ def scores[
     for j in range(0, padded, LANES):
         var acc = Array[F, M](fill=F(0))
         for d in range(SIZE):
-            var k = keys.unsafe_load[width=LANES](d * padded + j)
+            var k = keys.unsafe_load[width=LANES](j * SIZE + d * LANES)
             comptime for r in range(M):
                 acc[r] = k.fma(F(rows[unsafe_offset=r * stride + d]), acc[r])
-        var inside = lanes.lt(F(Float32(length - j)))
+        if j + LANES > length:
+            var inside = lanes.lt(F(Float32(length - j)))
+            comptime for r in range(M):
+                acc[r] = inside.select(acc[r], F(Float32.MIN_FINITE))
         comptime for r in range(M):
-            var s = inside.select(acc[r], F(Float32.MIN_FINITE))
-            best[r] = max(best[r], s)
-            weights.unsafe_store(r * padded + j, s)
+            best[r] = max(best[r], acc[r])
+            weights.unsafe_store(r * padded + j, acc[r])
+    # what lies beyond the end weighs 2^-126 each, which is lost in sums that are at least one
+    var totals = Array[Float32, M](fill=0)
     comptime for r in range(M):
         var top = F(best[r].reduce_max())
+        var total = F(0)
         for j in range(0, padded, LANES):
-            var s = weights.unsafe_load[width=LANES](r * padded + j)
-            var p = power_of_two(s - top)
+            var p = power_of_two(weights.unsafe_load[width=LANES](r * padded + j) - top)
             weights.unsafe_store(r * padded + j, p)
+            total += p
+        totals[r] = total.reduce_add()
+    return totals^
 
 
 @always_inline
-def blend[
+def some[
     SIZE: Int, M: Int
-](rows: Floats, stride: Int, values: Floats, padded: Int, length: Int, weights: Floats):
-    """Write the weighted means of the values over M queries."""
+](q: Floats, stride: Int, keys: Floats, v: Floats, padded: Int, length: Int, weights: Floats):
+    """M queries: write the weighted means of the values over them."""
     comptime PARTS = SIZE // LANES
+    var totals = scores[SIZE, M](q, stride, keys, padded, length, weights)
     var acc = Array[F, M * PARTS](fill=F(0))
-    var total = Array[Float32, M](fill=0)
     for j in range(length):
-        var v = Array[F, PARTS](fill=F(0))
+        var row = v.unsafe_offset(j * SIZE)
         comptime for i in range(PARTS):
-            v[i] = values.unsafe_load[width=LANES](j * stride + i * LANES)
-        comptime for r in range(M):
-            var p = weights[unsafe_offset=r * padded + j]
-            total[r] += p
-            comptime for i in range(PARTS):
-                acc[r * PARTS + i] = v[i].fma(F(p), acc[r * PARTS + i])
+            var value = row.unsafe_load[width=LANES](i * LANES)
+            comptime for r in range(M):
+                var p = F(weights[unsafe_offset=r * padded + j])
+                acc[r * PARTS + i] = value.fma(p, acc[r * PARTS + i])
     comptime for r in range(M):
         comptime for i in range(PARTS):
-            rows.unsafe_store(r * stride + i * LANES, acc[r * PARTS + i] * F(1 / total[r]))
+            q.unsafe_store(r * stride + i * LANES, acc[r * PARTS + i] * F(1 / totals[r]))
 
 
 def attend[SIZE: Int](rows: Floats, length: Int, heads: Int, scratch: Floats):
@@ -73,29 +104,25 @@ def attend[SIZE: Int](rows: Floats, length: Int, heads: Int, scratch: Floats):
     var width = heads * SIZE
     var stride = 3 * width
     var padded = round_up(length, LANES)
-    var weights = scratch.unsafe_offset(padded * SIZE)
+    var values = scratch.unsafe_offset(padded * SIZE)
+    var weights = values.unsafe_offset(padded * SIZE)
+    var blocks = (length + QUERIES - 1) // QUERIES
     for h in range(heads):
         var q = rows.unsafe_offset(h * SIZE)
         var k = q.unsafe_offset(width)
-        var v = q.unsafe_offset(2 * width)
-        for j in range(length):
-            comptime for d in range(SIZE):
-                scratch[unsafe_offset=d * padded + j] = k[unsafe_offset=j * stride + d]
-        for j in range(length, padded):
-            comptime for d in range(SIZE):
-                scratch[unsafe_offset=d * padded + j] = 0
-        var i = 0
-        while i < length:
-            var some = q.unsafe_offset(i * stride)
-            if length - i >= QUERIES:
-                scores[SIZE, QUERIES](some, stride, scratch, padded, length, weights)
-                blend[SIZE, QUERIES](some, stride, v, padded, length, weights)
-                i += QUERIES
-            elif length - i >= 2:
-                scores[SIZE, 2](some, stride, scratch, padded, length, weights)
-                blend[SIZE, 2](some, stride, v, padded, length, weights)
-                i += 2
-            else:
-                scores[SIZE, 1](some, stride, scratch, padded, length, weights)
-                blend[SIZE, 1](some, stride, v, padded, length, weights)
-                i += 1
+        gather[SIZE](k, k.unsafe_offset(width), stride, length, scratch, values)
+        var done = 0
+        for b in range(blocks):
+            var m = (length - done + blocks - b - 1) // (blocks - b)
+            comptime for fixed in range(1, QUERIES + 1):
+                if m == fixed:
+                    some[SIZE, fixed](
+                        q.unsafe_offset(done * stride),
+                        stride,
+                        scratch,
+                        values,
+                        padded,
+                        length,
+                        weights,
+                    )
+            done += m

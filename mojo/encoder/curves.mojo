@@ -10,18 +10,21 @@ comptime BEND = Float32(4.5)  # beyond it the normal distribution is taken as 0 
 
 @always_inline
 def power_of_two(x: F) -> F:
-    """2^x for x <= 0, relative error under 2e-7; 2^-126 for anything smaller."""
+    """2^x for x <= 0, relative error under 3e-6; 2^-126 for anything smaller.
+
+    Adding 1.5 * 2^23 rounds to an integer and leaves it in the lowest bits, where the exponent's
+    bias of 127 is added along.
+    """
+    comptime SHIFT = Float32(12582912 + 127)
     var y = max(x, F(-126))
-    var whole = y.__round__()
-    var f = y - whole
-    var p = F(0.0013276471962938544)
-    p = p.fma(f, F(0.009675541739513167))
-    p = p.fma(f, F(0.05550713277126608))
-    p = p.fma(f, F(0.24022119716399062))
-    p = p.fma(f, F(0.6931469670603266))
-    p = p.fma(f, F(1.0000000716561734))
-    var scale = bitcast[DType.float32, LANES]((whole.cast[DType.int32]() + I(127)) << I(23))
-    return p * scale
+    var shifted = y + F(SHIFT)
+    var f = y - (shifted - F(SHIFT))
+    var p = F(0.009570101878685554)
+    p = p.fma(f, F(0.055917863853937495))
+    p = p.fma(f, F(0.24024744859528063))
+    p = p.fma(f, F(0.6931218143082887))
+    p = p.fma(f, F(0.999999261426553))
+    return p * bitcast[DType.float32, LANES](bitcast[DType.int32, LANES](shifted) << I(23))
 
 
 @always_inline

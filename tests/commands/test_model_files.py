@@ -54,20 +54,25 @@ def test_a_file_is_described(aiki_home: Path, file: Path) -> None:
     )
     assert result.data["context"] == 512
     assert result.data["state_bytes"] == TINY.state_bytes(512)
-    assert result.data["numpy_tokens_per_second"] > 0
     assert result.data["bandwidth"] > 1e8
-    for word in ("I2_S", "runs here", "tokens/s", "1.9 million"):
+    engines = result.data["engines"]
+    assert list(engines) == ["mojo", "numpy"]
+    assert engines["numpy"]["tokens_per_second"] > 0
+    assert engines["numpy"]["nbytes"] < 700_000
+    assert engines["mojo"]["why_not"] or engines["mojo"]["tokens_per_second"] > 0
+    for word in ("I2_S", "runs here", "with numpy", "tokens/s", "1.9 million"):
         assert word in result.text
     quick = json.loads(
         run(["model", "inspect", str(file), "--no-measure", "--json"], Context("cli")).text
     )
-    assert quick["numpy_tokens_per_second"] is None
+    assert quick["engines"]["numpy"]["tokens_per_second"] is None
 
 
 def test_what_stands_in_the_way_is_said(aiki_home: Path, tmp_path: Path) -> None:
     result = call("inspect", str(foreign(tmp_path / "odd.gguf")), "--no-measure")
     assert result.status == 0
     assert result.data["runs"] is False
+    assert result.data["engines"] == {}
     assert any("IQ1_S" in line for line in result.data["obstacles"])
     assert all("\n" not in line for line in result.data["obstacles"])
     with pytest.raises(ModelError):

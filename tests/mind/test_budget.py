@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from aiki_kernel.config import Budget as Caps
-from aiki_kernel.config import Endpoint, Settings, load
+from aiki_kernel.config import Card, Endpoint, Models, Settings, load
 from aiki_kernel.mind.budget import Budget, BudgetError
 from aiki_kernel.mind.ledger import Entry, Ledger
+from aiki_kernel.models.cards import card
+from aiki_kernel.models.chat import ChatRequest
 
 NOW = datetime.now().astimezone()
 # 1 USD for a million tokens in, 2 out: 400,000 in (a quarter more is counted) cost 0.5.
@@ -174,6 +178,15 @@ async def test_a_call_that_ended_holds_what_it_cost(ledger):
             pass
 
 
+async def test_writing_to_a_dear_cache_is_counted(ledger):
+    caps = settings_with(day_usd=0.7)
+    written = Card(input_price=1, output_price=2, cache_write_price=1.5)
+    settings = caps.model_copy(update={"models": Models(cards={"a/m": written})})
+    with pytest.raises(BudgetError, match=r"up to \$0.75 .*in at \$1.5"):
+        async with call(Budget(ledger.file, settings), usd=0.5):
+            raise AssertionError("not reached")
+
+
 async def test_a_cancelled_hold_is_let_go(ledger):
     bought = budget(ledger, day_usd=1.0)
     for _ in range(20):
@@ -273,3 +286,49 @@ def test_caps_are_read_from_the_file(aiki_home):
     caps = Budget(Ledger(aiki_home / "ledger.sqlite").file, settings).state()
     assert json.dumps([cap.to_json() for cap in caps])
     assert caps[0].left == 2.5
+
+
+def test_threads_that_spend_at_random_never_pass_the_cap(ledger):
+    """Each call holds its most, costs less, and is booked; some fail. What is booked and held
+    is never more than the cap, and when all are done hardly anything of it is left."""
+    settings = settings_with(day_usd=1.0)
+    bought = Budget(ledger.file, settings)
+    over: list[float] = []
+    refused: list[str] = []
+
+    def spend(seed: int) -> None:
+        dice = random.Random(seed)
+        for n in range(30):
+            most = dice.uniform(0.01, 0.1)
+            turn = f"{seed}-{n}"
+            try:
+                ticket = asyncio.run(hold(most, turn))
+            except BudgetError as error:
+                refused.append(str(error))
+                continue
+            (cap,) = bought.state()
+            if cap.spent + cap.held > 1.0 + 1e-9:
+                over.append(cap.spent + cap.held)
+            if dice.random() < 0.2:
+                asyncio.run(bought.release(ticket))  # the call failed
+            else:
+                spent = most * dice.uniform(0.3, 1.0)
+                ledger.record(entry(spent, turn_id=turn, stage="consult"))
+
+    async def hold(usd: float, turn: str) -> str:
+        tokens = round(usd * 800_000)
+        request = ChatRequest(
+            "a/m", (), max_tokens=0, turn_id=turn, stage="consult", prompt_tokens=tokens
+        )
+        return await bought.admit(request, card(settings, "a/m"))
+
+    threads = [threading.Thread(target=spend, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert over == []
+    assert refused
+    (cap,) = bought.state()
+    assert cap.held == 0.0
+    assert 0.85 < cap.spent <= 1.0

@@ -248,3 +248,9 @@ def test_a_locked_ledger_waits(ledger):
     ledger.record(ENTRY)
     thread.join()
     assert ledger.totals()["calls"] == 2
+
+
+def test_models_of_one_name_at_two_endpoints_stay_two(ledger):
+    for name in ("a/ok", "b/ok", "local", ""):
+        ledger.record(replace(ENTRY, model="ok", name=name))
+    assert list(ledger.totals(group_by="model")) == ["a/ok", "b/ok", "local/ok", "ok"]
