@@ -102,8 +102,20 @@ class Call:
 
     @property
     def most_usd(self) -> float | None:
-        """What it may cost at most, or None where a price is unknown."""
-        return self.card.cost_usd(self.counted_tokens, self.output_tokens)
+        """What it may cost at most, or None where a price is unknown.
+
+        Writing to the provider's cache may cost more than plain input, and nobody asks us.
+        """
+        tokens, made = self.counted_tokens, self.output_tokens
+        plain = self.card.cost_usd(tokens, made)
+        written = self.card.cost_usd(tokens, made, cache_write_tokens=tokens)
+        return None if plain is None or written is None else max(plain, written)
+
+    @property
+    def input_price(self) -> float:
+        """USD per million tokens of the message, as :attr:`most_usd` counts them."""
+        price = self.card.price.at(self.counted_tokens)
+        return max(price.input or 0.0, price.cache_write or 0.0)
 
 
 class Budget:
@@ -275,8 +287,8 @@ def _refusal(cap: Cap, call: Call, usd: float) -> str:
     return (
         f"{call.card.name} was not asked: {_usd(cap.spent)} is spent {cap.what}{held}{unknown}, "
         f"this call could cost up to {_usd(usd)} (about {call.counted_tokens:,} tokens in at "
-        f"${price.input:g} and at most {call.output_tokens:,} out at ${price.output or 0:g} per "
-        f"million), and the cap is {_usd(cap.limit)}: raise it with "
+        f"${call.input_price:g} and at most {call.output_tokens:,} out at ${price.output or 0:g} "
+        f"per million), and the cap is {_usd(cap.limit)}: raise it with "
         f"`aiki config set budget.{cap.setting} {enough}`, allow shorter answers with "
         "generation.max_tokens, or pick a model of this machine with %aiki_model local."
     )

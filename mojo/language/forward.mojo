@@ -124,7 +124,7 @@ struct Job(TrivialRegisterPassable):
 def width_at(rows: Int, token: Int) -> Int:
     """How many tokens the panel that begins at `token` has room for."""
     var rest = rows - token
-    return 1 if rest == 1 else (NARROW if rest <= NARROW else WIDE)
+    return rest if rest <= 2 else (NARROW if rest <= NARROW else WIDE)
 
 
 @always_inline
@@ -203,6 +203,8 @@ def multiply(job: Job, s: Scratch, m: Matrix, to: Floats, stride: Int, first: In
             var o = to.unsafe_offset(row * stride + t * TILE)
             if width == 1:
                 tile[1](m.format, w, m.scale, blocks, x, o, stride)
+            elif width == 2:
+                tile[2](m.format, w, m.scale, blocks, x, o, stride)
             elif width == NARROW:
                 tile[NARROW](m.format, w, m.scale, blocks, x, o, stride)
             else:
@@ -581,6 +583,8 @@ def score_last(job: Job, s: Scratch, mut place: Place):
             var o = job.logits().unsafe_offset(number * stride + t * TILE)
             if wide == 1:
                 tile[1](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
+            elif wide == 2:
+                tile[2](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
             elif wide == NARROW:
                 tile[NARROW](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
             else:

@@ -233,7 +233,7 @@ def fits(m: Model, w: Words, args: Words, caches: Int, threads: Int) -> Bool:
         if token < 0 or token >= m.size(VOCABULARY):
             return False
     var padded = caches
-    if caches > 1:
+    if caches > 2:
         padded = 4 if caches <= 4 else round_up(caches, WIDE)
     var scores = padded * round_up(m.size(VOCABULARY), TILE) * 4
     return (

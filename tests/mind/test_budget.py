@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from aiki_kernel.config import Budget as Caps
-from aiki_kernel.config import Endpoint, Settings, load
+from aiki_kernel.config import Card, Endpoint, Models, Settings, load
 from aiki_kernel.mind.budget import Budget, BudgetError
 from aiki_kernel.mind.ledger import Entry, Ledger
 from aiki_kernel.models.cards import card
@@ -176,6 +176,15 @@ async def test_a_call_that_ended_holds_what_it_cost(ledger):
         assert bought.state()[0].held == pytest.approx(0.1)
         async with call(bought, usd=0.8):
             pass
+
+
+async def test_writing_to_a_dear_cache_is_counted(ledger):
+    caps = settings_with(day_usd=0.7)
+    written = Card(input_price=1, output_price=2, cache_write_price=1.5)
+    settings = caps.model_copy(update={"models": Models(cards={"a/m": written})})
+    with pytest.raises(BudgetError, match=r"up to \$0.75 .*in at \$1.5"):
+        async with call(Budget(ledger.file, settings), usd=0.5):
+            raise AssertionError("not reached")
 
 
 async def test_a_cancelled_hold_is_let_go(ledger):

@@ -60,6 +60,21 @@ def test_a_file_of_version_1_is_upgraded_without_loss(tmp_path):
     assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
+def test_a_kernel_of_the_old_version_goes_on_writing_while_a_new_one_upgrades(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    format_1(path, 3)
+    old = sqlite3.connect(path)  # as that version keeps it open
+    columns = [row[1] for row in old.execute("PRAGMA table_info(entry)")][1:]
+    assert len(Ledger(path).rows()) == 3
+    names = ", ".join(f'"{name}"' for name in columns)
+    with old:
+        old.execute(
+            f"INSERT INTO entry ({names}) VALUES ({', '.join('?' * len(columns))})",
+            row_of_format_1(7),
+        )
+    assert {row.turn_id for row in Ledger(path).rows()} == {"t0", "t1", "t2", "t7"}
+
+
 def test_an_upgraded_file_is_like_a_new_one(tmp_path):
     format_1(tmp_path / "old.sqlite", 1)
     for name in ("old", "new"):

@@ -130,7 +130,8 @@ def test_the_price_list_is_not_read_for_a_server_of_ones_own():
 def test_the_light_modules_stay_light():
     program = (
         "import sys; from aiki_kernel.models import catalogue, provider, prices, tokens;"
-        "from aiki_kernel.mind import ledger;"
+        "from aiki_kernel.models import breaker, cards, fallback;"
+        "from aiki_kernel.mind import booking, budget, ledger;"
         "heavy = {'openai', 'httpx2', 'genai_prices', 'pydantic', 'numpy'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
