@@ -128,6 +128,7 @@ class Local(_Section):
         "auto", description="'auto' prefers Mojo; NumPy is the slow reference"
     )
     threads: int = Field(0, ge=0, description="0 lets the engine choose")
+    parallel: int = Field(4, ge=1, le=16, description="answers that are generated at once")
     keep_loaded_s: float = Field(1800.0, ge=0)
 
 
