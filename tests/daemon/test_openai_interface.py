@@ -19,6 +19,9 @@ from aiki_kernel.daemon.connect import Connection
 
 ASK: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 LONG: list[Any] = [{"role": "user", "content": "Count from one to five hundred in words."}]
+# At this temperature an answer all but never comes to its end by itself.
+ENDLESS: dict[str, Any] = {"model": "local", "messages": LONG, "max_tokens": 6000}
+ENDLESS |= {"temperature": 2.0, "top_p": 1.0}
 
 
 def client_for(connection: Connection) -> openai.AsyncOpenAI:
@@ -146,10 +149,7 @@ async def test_a_client_that_leaves_frees_the_queue(
     # The same without streaming, and for one that still waits in the queue.
     parallel = (await queue_of(connection))["parallel"]
     first = [
-        asyncio.create_task(
-            client.chat.completions.create(model="local", messages=LONG, max_tokens=4000)
-        )
-        for _ in range(parallel)
+        asyncio.create_task(client.chat.completions.create(**ENDLESS)) for _ in range(parallel)
     ]
     second = asyncio.create_task(
         client.chat.completions.create(model="local", messages=LONG, max_tokens=4000)
@@ -173,9 +173,7 @@ async def test_a_full_queue_is_a_429_and_places_are_given_in_order(
     queue = await queue_of(connection)
     limit = queue["limit"]
     blocking = [
-        await client.chat.completions.create(
-            model="local", messages=LONG, max_tokens=4000, stream=True
-        )
+        await client.chat.completions.create(**ENDLESS, stream=True)
         for _ in range(queue["parallel"])
     ]
     order: list[int] = []
