@@ -1,6 +1,7 @@
 """``aiki bench``: measured figures, each beside what it is compared with.
 
-The search of vectors stands in ``bench_search.py``, the embedder in ``bench_embed.py``.
+The search of vectors stands in ``bench_search.py``, the embedder in ``bench_embed.py``,
+the language model in ``bench_generate.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from aiki_kernel.commands import bench_embed as bench_embed
+from aiki_kernel.commands import bench_generate as bench_generate
 from aiki_kernel.commands import bench_search as bench_search
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.progress import progress

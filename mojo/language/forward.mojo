@@ -124,7 +124,7 @@ struct Job(TrivialRegisterPassable):
 def width_at(rows: Int, token: Int) -> Int:
     """How many tokens the panel that begins at `token` has room for."""
     var rest = rows - token
-    return 1 if rest == 1 else (NARROW if rest <= NARROW else WIDE)
+    return rest if rest <= 2 else (NARROW if rest <= NARROW else WIDE)
 
 
 @always_inline
@@ -181,7 +181,9 @@ def fill_panel(
         refine(x, stride, count, columns, panel, width, energies)
 
 
-def hand_over(job: Job, s: Scratch, x: Floats, stride: Int, columns: Int, needed: Int, place: Place):
+def hand_over(
+    job: Job, s: Scratch, x: Floats, stride: Int, columns: Int, needed: Int, place: Place
+):
     """Put this thread's panels of activations where the matrices read them."""
     var energies = own_room(job, s, place).unsafe_offset(WIDE * job.model().widest())
     var rows = job.rows()
@@ -203,6 +205,8 @@ def multiply(job: Job, s: Scratch, m: Matrix, to: Floats, stride: Int, first: In
             var o = to.unsafe_offset(row * stride + t * TILE)
             if width == 1:
                 tile[1](m.format, w, m.scale, blocks, x, o, stride)
+            elif width == 2:
+                tile[2](m.format, w, m.scale, blocks, x, o, stride)
             elif width == NARROW:
                 tile[NARROW](m.format, w, m.scale, blocks, x, o, stride)
             else:
@@ -449,9 +453,7 @@ def attention(job: Job, s: Scratch, layer: Int, mut place: Place):
     var tiles = wq.tiles() + 2 * wk.tiles()
     var first = place.first(tiles)
     var last = place.last(tiles)
-    multiply(
-        job, s, wq, job.room(s.query), queries, min(first, wq.tiles()), min(last, wq.tiles())
-    )
+    multiply(job, s, wq, job.room(s.query), queries, min(first, wq.tiles()), min(last, wq.tiles()))
     first = max(first - wq.tiles(), 0)
     last = max(last - wq.tiles(), 0)
     multiply(job, s, wk, job.room(s.key), keys, min(first, wk.tiles()), min(last, wk.tiles()))
@@ -581,6 +583,8 @@ def score_last(job: Job, s: Scratch, mut place: Place):
             var o = job.logits().unsafe_offset(number * stride + t * TILE)
             if wide == 1:
                 tile[1](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
+            elif wide == 2:
+                tile[2](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
             elif wide == NARROW:
                 tile[NARROW](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
             else:

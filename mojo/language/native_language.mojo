@@ -37,7 +37,18 @@ from python import (
     text,
 )
 from registers import HAS_VNNI, Ints, TILE, WIDE, Words, round_up
-from team import ARRIVED, JOB_BEFORE, LEAVE, Place, TEAM_BYTES, dismiss, job_of, next_job, read, start
+from team import (
+    ARRIVED,
+    JOB_BEFORE,
+    LEAVE,
+    Place,
+    TEAM_BYTES,
+    dismiss,
+    job_of,
+    next_job,
+    read,
+    start,
+)
 
 comptime Destructor = def(Int) thin abi("C") -> None
 comptime MODEL: StaticString = "aiki.language.model"
@@ -233,7 +244,7 @@ def fits(m: Model, w: Words, args: Words, caches: Int, threads: Int) -> Bool:
         if token < 0 or token >= m.size(VOCABULARY):
             return False
     var padded = caches
-    if caches > 1:
+    if caches > 2:
         padded = 4 if caches <= 4 else round_up(caches, WIDE)
     var scores = padded * round_up(m.size(VOCABULARY), TILE) * 4
     return (

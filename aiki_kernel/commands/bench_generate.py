@@ -1,0 +1,74 @@
+"""``aiki bench generate``: tokens a second of the engines for language models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from aiki_kernel.commands.command import Arg, Context, Result
+from aiki_kernel.commands.registry import command
+from aiki_kernel.commands.tables import Column, Table
+from aiki_kernel.errors import UsageError
+
+
+@command("bench generate")
+def generate(
+    context: Context,
+    file: Annotated[Path | None, Arg("a GGUF file; else the default model of this machine")] = None,
+    threads: Annotated[str, Arg("numbers of threads, with commas between them")] = "1,2",
+    repeats: Annotated[int, Arg("how often each is measured")] = 3,
+    peers: Annotated[bool, Arg("also llama.cpp, fetched once where it can be")] = True,
+) -> Result:
+    """Measure tokens a second: the Mojo engine, the NumPy engine and llama.cpp on the same file.
+
+    ``times`` is how many times as fast the Mojo engine is than that row, in the same run.
+    """
+    from aiki_kernel.models import weights
+    from aiki_kernel.models.bench_generate import measure
+
+    try:
+        counts = [int(count) for count in threads.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1 or repeats < 1:
+        raise UsageError("--threads takes numbers from 1, e.g. 1,2, and --repeats one from 1.")
+    path = (
+        file.expanduser() if file else weights.installed(context.paths.models).get(weights.DEFAULT)
+    )
+    if path is None or not path.is_file():
+        raise UsageError(f"No model to measure: run `aiki model pull {weights.DEFAULT}`.")
+    data = measure(
+        path,
+        context.paths.models / "cache",
+        threads=counts,
+        repeats=repeats,
+        peers=peers,
+        say=lambda text: print(text, file=sys.stderr),  # noqa: T201
+    )
+    names = ("threads", "tokens/s", "times", "GB/s", "of bandwidth")
+    table = Table(
+        ["work", "engine", *(Column(name, right=True) for name in names)],
+        [
+            (
+                row["work"],
+                row["engine"],
+                str(row["threads"]),
+                f"{row['tokens_s']:.1f}",
+                f"{row['mojo_times']:.2f}" if "mojo_times" in row else "",
+                f"{row['bytes_s'] / 1e9:.1f}" if "bytes_s" in row else "",
+                f"{row['of_bandwidth']:.0%}" if "of_bandwidth" in row else "",
+            )
+            for row in data["rows"]
+        ],
+        title=data["model"],
+    )
+    told = (
+        f"KL to the reference {data['kl_mean']:.5f} (at most {data['kl_max']:.5f}); two "
+        f"conversations at once {data['two_of_one']:.2f} times the tokens of one; "
+        f"resident {data['resident_bytes'] / 1e6:.0f} MB."
+    )
+    if "second_of_first" in data:
+        told += f" A second turn takes {data['second_of_first']:.0%} of the first to begin."
+    told = " ".join([told, *data["notes"]])
+    return Result(data, f"{table.text(context)}\n\n{told}", f"{table.html()}<p>{told}</p>")
