@@ -199,17 +199,8 @@ class MultilingualE5:
         """``engine`` is one of ENGINES; :class:`ConfigError` for another."""
         self._lock = threading.Lock()
         self._runner: Runner | None = None
+        self._others: dict[str, Runner] = {}
         self._wanted = _known(engine)
-
-    def use(self, engine: str) -> Engine:
-        """Compute with another engine from now on. Raises an :class:`AikiError` when it cannot be
-        had; then everything stays as it was.
-        """
-        wanted = _known(engine)
-        runner = open_engine(wanted)
-        with self._lock:
-            self._wanted, self._runner = wanted, runner
-        return runner.engine
 
     @property
     def engine(self) -> Engine:
@@ -232,6 +223,15 @@ class MultilingualE5:
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """(384,) float32."""
         found: NDArray[np.float32] = self._opened().embed([_clean(text)], QUERY)[0]
+        return found
+
+    def embed_query_by(self, text: str, engine: str) -> NDArray[np.float32]:
+        """(384,) float32 by another engine, for one question only."""
+        with self._lock:
+            runner = self._others.get(_known(engine))
+            if runner is None:
+                runner = self._others[engine] = open_engine(engine)
+        found: NDArray[np.float32] = runner.embed([_clean(text)], QUERY)[0]
         return found
 
     def _opened(self) -> Runner:

@@ -51,8 +51,8 @@ class ManyEngines(Protocol):
         """What computes now."""
         ...
 
-    def use(self, engine: str) -> Engine:
-        """Compute with another engine from now on; the vectors can be mixed."""
+    def embed_query_by(self, text: str, engine: str) -> NDArray[np.float32]:
+        """(d,) float32 by another engine, for this question only; the vectors can be mixed."""
         ...
 
 
@@ -63,34 +63,37 @@ class CachedQueries:
         self.id, self.dimension = inner.id, inner.dimension
         self._inner, self._size = inner, size
         self._lock = threading.Lock()
-        self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
 
     @property
     def engine(self) -> Engine:
         """What computes now; an embedder with a single way is its own engine."""
         return self._inner.engine if isinstance(self._inner, ManyEngines) else Engine(self.id)
 
-    def use(self, engine: str) -> Engine:
-        """As the embedder's own; nothing changes for one with a single way."""
-        if not isinstance(self._inner, ManyEngines):
-            return self.engine
-        found = self._inner.use(engine)
-        with self._lock:
-            self._recent.clear()
-        return found
-
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._inner.embed_documents(texts)
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
+        return self._asked(("", text), lambda: self._inner.embed_query(text))
+
+    def embed_query_by(self, text: str, engine: str) -> NDArray[np.float32]:
+        """As the embedder's own; by its only way for one that has a single."""
+        inner = self._inner
+        if not isinstance(inner, ManyEngines):
+            return self.embed_query(text)
+        return self._asked((engine, text), lambda: inner.embed_query_by(text, engine))
+
+    def _asked(
+        self, key: tuple[str, str], embed: Callable[[], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
         with self._lock:
-            found = self._recent.get(text)
+            found = self._recent.get(key)
             if found is not None:
-                self._recent.move_to_end(text)
+                self._recent.move_to_end(key)
                 return found
-        found = self._inner.embed_query(text)
+        found = embed()
         with self._lock:
-            self._recent[text] = found
+            self._recent[key] = found
             while len(self._recent) > self._size:
                 self._recent.popitem(last=False)
         return found
@@ -131,13 +134,16 @@ def engine_for(backend: str) -> str:
     return "numpy" if backend == "numpy" else "auto"
 
 
-def use_backend(embedder: Embedder, backend: str) -> Engine | None:
-    """Let an open embedder follow a new ``compute.backend``; what computes then.
+def ask(embedder: Embedder, text: str, backend: str, usual: str) -> NDArray[np.float32]:
+    """The vector of a question, by the engine that goes with a session's ``backend``.
 
-    None for an embedder that has a single way. Raises an :class:`AikiError` of one line when the
-    engine cannot be had; then nothing changed.
+    ``usual`` is the backend of the settings, whose engine ``embedder`` has open. Raises an
+    :class:`AikiError` of one line when the other engine cannot be had.
     """
-    return embedder.use(engine_for(backend)) if isinstance(embedder, ManyEngines) else None
+    engine = engine_for(backend or usual)
+    if engine == engine_for(usual) or not isinstance(embedder, ManyEngines):
+        return embedder.embed_query(text)
+    return embedder.embed_query_by(text, engine)
 
 
 def engine_of(embedder: Embedder) -> Engine | None:

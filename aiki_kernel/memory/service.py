@@ -18,8 +18,8 @@ from aiki_kernel.errors import StoreError
 from aiki_kernel.memory import recall as fusion
 from aiki_kernel.memory.backends import DenseSearch
 from aiki_kernel.memory.collection import Collection
+from aiki_kernel.memory.embedders import ask, engine_for, engine_of
 from aiki_kernel.memory.embedders import embedder as named_embedder
-from aiki_kernel.memory.embedders import engine_for, engine_of
 from aiki_kernel.memory.history import Change
 from aiki_kernel.memory.payload import digest, from_payload, point_id, to_record
 from aiki_kernel.memory.records import Draft, Hit, ImportReport, Recall, Record, Scope, Turn, now
@@ -74,13 +74,14 @@ class MemoryService:
     ) -> Recall:
         """The ``limit`` best memories; ``exclude`` holds ids of turns that are known already.
 
-        ``backend`` searches the vectors; without one it is that of the settings.
+        ``backend`` searches the vectors, and ``numpy`` makes the question's too; without one it is
+        that of the settings.
         """
         self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
             return Recall()
         began = time.perf_counter()
-        vector = self.collection.embedder.embed_query(query)
+        vector = ask(self.collection.embedder, query, backend, self.compute.backend)
         embedded = time.perf_counter()
         weights = self.settings.fusion
         found, searched_by = fusion.candidates(

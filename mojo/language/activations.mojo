@@ -81,9 +81,7 @@ def fine_bar(energies: Floats, blocks: Int, keep: Int) -> Float32:
     return max(high, 1e-30)
 
 
-def refine(
-    x: Floats, stride: Int, count: Int, n: Int, panel: Panel, width: Int, energies: Floats
-):
+def refine(x: Floats, stride: Int, count: Int, n: Int, panel: Panel, width: Int, energies: Floats):
     """Code once more what rounding left over in the blocks that carry most of the error.
 
     `x` holds `count` rows of n activations that the panel has coded; `energies` is room.

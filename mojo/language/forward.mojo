@@ -181,7 +181,9 @@ def fill_panel(
         refine(x, stride, count, columns, panel, width, energies)
 
 
-def hand_over(job: Job, s: Scratch, x: Floats, stride: Int, columns: Int, needed: Int, place: Place):
+def hand_over(
+    job: Job, s: Scratch, x: Floats, stride: Int, columns: Int, needed: Int, place: Place
+):
     """Put this thread's panels of activations where the matrices read them."""
     var energies = own_room(job, s, place).unsafe_offset(WIDE * job.model().widest())
     var rows = job.rows()
@@ -451,9 +453,7 @@ def attention(job: Job, s: Scratch, layer: Int, mut place: Place):
     var tiles = wq.tiles() + 2 * wk.tiles()
     var first = place.first(tiles)
     var last = place.last(tiles)
-    multiply(
-        job, s, wq, job.room(s.query), queries, min(first, wq.tiles()), min(last, wq.tiles())
-    )
+    multiply(job, s, wq, job.room(s.query), queries, min(first, wq.tiles()), min(last, wq.tiles()))
     first = max(first - wq.tiles(), 0)
     last = max(last - wq.tiles(), 0)
     multiply(job, s, wk, job.room(s.key), keys, min(first, wk.tiles()), min(last, wk.tiles()))

@@ -37,7 +37,18 @@ from python import (
     text,
 )
 from registers import HAS_VNNI, Ints, TILE, WIDE, Words, round_up
-from team import ARRIVED, JOB_BEFORE, LEAVE, Place, TEAM_BYTES, dismiss, job_of, next_job, read, start
+from team import (
+    ARRIVED,
+    JOB_BEFORE,
+    LEAVE,
+    Place,
+    TEAM_BYTES,
+    dismiss,
+    job_of,
+    next_job,
+    read,
+    start,
+)
 
 comptime Destructor = def(Int) thin abi("C") -> None
 comptime MODEL: StaticString = "aiki.language.model"

@@ -93,9 +93,7 @@ def start(team: Ints):
     """
     _ = Atomic[Int32].fetch_add(team, 1)
     if read(team.unsafe_offset(ASLEEP)) > 0:
-        _ = external_call["syscall", Int](
-            FUTEX, Int(team), WAKE_PRIVATE, 1 << 20, 0, 0, 0
-        )
+        _ = external_call["syscall", Int](FUTEX, Int(team), WAKE_PRIVATE, 1 << 20, 0, 0, 0)
 
 
 def next_job(team: Ints, seen: Int32) -> Int32:

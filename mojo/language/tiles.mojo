@@ -103,14 +103,7 @@ def wide_scales[full: Bool](p: Bytes, at: Int) -> F16:
 @always_inline
 def plane[
     bits: Int, span: Int, signed: Bool, room: Int, T: Int
-](
-    p: Bytes,
-    part: Int,
-    codes: SignedBytes,
-    scales: Floats,
-    d: F16,
-    mut acc: Array[F16, T],
-):
+](p: Bytes, part: Int, codes: SignedBytes, scales: Floats, d: F16, mut acc: Array[F16, T],):
     """Add `span` columns of a block, from column `part * span` on, for one plane of codes."""
     comptime VECTORS = span // 4 * bits // 8
     comptime CHAINS = 2 if T == 1 else 1
@@ -153,9 +146,7 @@ def integer_tile[
             var d = wide_scales[full](p, 0)
             var at = b * T
             var codes = x.codes.unsafe_offset(at * BLOCK)
-            plane[bits, span, signed, ROOM, T](
-                p, part, codes, x.scales.unsafe_offset(at), d, acc
-            )
+            plane[bits, span, signed, ROOM, T](p, part, codes, x.scales.unsafe_offset(at), d, acc)
             if x.fine[unsafe_offset=b] != 0:
                 var rest = x.rest.unsafe_offset(at * BLOCK)
                 plane[bits, span, signed, ROOM, T](
@@ -205,9 +196,7 @@ def float_tile[format: Int, T: Int](w: Bytes, blocks: Int, x: Panel, to: Floats,
 
 
 @always_inline
-def ternary_tile[
-    T: Int
-](w: Bytes, scale: Float32, blocks: Int, x: Panel, to: Floats, stride: Int):
+def ternary_tile[T: Int](w: Bytes, scale: Float32, blocks: Int, x: Panel, to: Floats, stride: Int):
     """One tile of codes from 0 to 2; 64 bytes are 16 columns of 16 rows."""
     comptime CHAINS = 4 if T == 1 else 1
     var acc = Array[I16, T * CHAINS](fill=I16(0))

@@ -19,7 +19,9 @@ comptime Keys = Pointer[UInt64, MutUntrackedOrigin]
 
 comptime HAS_AVX512 = CompilationTarget._has_feature["avx512bw"]()
 comptime HAS_VNNI = CompilationTarget._has_feature["avx512vnni"]()
-comptime HAS_VBMI = CompilationTarget._has_feature["avx512vbmi"]() and CompilationTarget._has_feature[
+comptime HAS_VBMI = CompilationTarget._has_feature[
+    "avx512vbmi"
+]() and CompilationTarget._has_feature[
     "gfni"
 ]()  # they came together
 

