@@ -1,7 +1,8 @@
 """The local models that are loaded: on first use, kept for a while, then let go.
 
-One model at a time, unless the machine has memory for more: a model's tensors take
-up to eight times its quantised file in float32, and one gigabyte must stay free.
+One model at a time, unless the machine has memory for more: in float32 a model's tensors take
+up to eight times its quantised file, packed for the Mojo engine about its size again, and one
+gigabyte must stay free.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiki.daemon.models")
 
-_BYTES_PER_FILE_BYTE = 8
+_FLOAT_BYTES_PER_FILE_BYTE, _PACKED_BYTES_PER_FILE_BYTE = 8, 2
 # What a session computes with -> the engine; for others the setting local.engine counts.
 _ENGINES = {"numpy": "numpy", "mojo": "auto", "mojo-server": "auto"}
 _KEEP_FREE = 1 << 30
@@ -101,7 +102,9 @@ class LocalModels:
         with self._lock:
             found = self._loaded.get(key)
             if found is None:
-                self._make_room(path.stat().st_size * _BYTES_PER_FILE_BYTE)
+                plain = engine == "numpy"
+                times = _FLOAT_BYTES_PER_FILE_BYTE if plain else _PACKED_BYTES_PER_FILE_BYTE
+                self._make_room(path.stat().st_size * times)
                 began = time.perf_counter()
                 model = LocalModel.load(
                     path,
