@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -26,14 +26,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aiki_kernel.config_routing import Budget as Budget
+from aiki_kernel.config_routing import Card as Card
+from aiki_kernel.config_routing import Consult as Consult
+from aiki_kernel.config_routing import Models as Models
+from aiki_kernel.config_routing import Routing as Routing
+from aiki_kernel.config_routing import Section
 from aiki_kernel.errors import ConfigError
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Endpoint(_Section):
+class Endpoint(Section):
     """An OpenAI-compatible server. ``prices`` are USD per million tokens, if known."""
 
     base_url: str
@@ -42,10 +44,10 @@ class Endpoint(_Section):
     input_price: float | None = Field(None, ge=0, description="USD per million input tokens")
     output_price: float | None = Field(None, ge=0, description="USD per million output tokens")
     provider: str = Field("", description="provider id of genai-prices, where prices are public")
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
 
 
-class Generation(_Section):
+class Generation(Section):
     """How answers are sampled, and how much context a message may carry."""
 
     temperature: float = Field(0.3, ge=0, le=2)
@@ -64,7 +66,7 @@ class Generation(_Section):
     system: str = "You are AIKI, a helpful assistant inside a notebook."
 
 
-class Timeouts(_Section):
+class Timeouts(Section):
     """Seconds; each names the stage that it guards."""
 
     connect: float = Field(10.0, gt=0)
@@ -73,7 +75,7 @@ class Timeouts(_Section):
     retries: int = Field(3, ge=0, le=10, description="only before the first token")
 
 
-class Fusion(_Section):
+class Fusion(Section):
     """Weights of recall's ranked lists; each list is z-scored before it is weighed."""
 
     dense: float = Field(1.0, ge=0)
@@ -84,7 +86,7 @@ class Fusion(_Section):
     candidates: int = Field(100, gt=0, le=2000, description="how far down each list is read")
 
 
-class Memory(_Section):
+class Memory(Section):
     """Where memories live and how they are found."""
 
     url: str = Field("", description="a Qdrant server; empty means embedded")
@@ -101,7 +103,7 @@ class Memory(_Section):
     fusion: Fusion = Fusion()
 
 
-class Compute(_Section):
+class Compute(Section):
     """Who does the heavy arithmetic."""
 
     backend: Literal["auto", "numpy", "mojo", "mojo-server", "qdrant"] = Field(
@@ -109,7 +111,7 @@ class Compute(_Section):
     )
 
 
-class Server(_Section):
+class Server(Section):
     """The daemon's door. TCP is closed unless a port is given, and then needs a token."""
 
     tcp_host: str = "127.0.0.1"
@@ -121,107 +123,15 @@ class Server(_Section):
     )
 
 
-class Local(_Section):
+class Local(Section):
     """The engine for models on this machine."""
 
     engine: Literal["auto", "mojo", "numpy"] = Field(
         "auto", description="'auto' prefers Mojo; NumPy is the slow reference"
     )
     threads: int = Field(0, ge=0, description="0 lets the engine choose")
+    parallel: int = Field(4, ge=1, le=16, description="answers that are generated at once")
     keep_loaded_s: float = Field(1800.0, ge=0)
-
-
-Tier = Literal["smart", "standard", "cheap", "local"]
-
-
-class Card(_Section):
-    """What you know of one model better than the price list does. Prices are USD per million
-    tokens; without a cache price, cached tokens cost what others cost."""
-
-    tier: Tier | None = None
-    window: int | None = Field(None, gt=0, description="tokens that fit, prompt and answer")
-    input_price: float | None = Field(None, ge=0)
-    output_price: float | None = Field(None, ge=0)
-    cache_read_price: float | None = Field(None, ge=0)
-    cache_write_price: float | None = Field(None, ge=0)
-    streaming: bool | None = None
-    json_schema: bool | None = None
-    seed: bool | None = None
-    logprobs: bool | None = None
-    vision: bool | None = None
-
-    @property
-    def priced(self) -> bool:
-        """Whether it says anything of prices; it then says all of them."""
-        return self.input_price is not None or self.output_price is not None
-
-
-class Models(_Section):
-    """What is known of models, by name: ``[models.cards."ENDPOINT/MODEL"]``."""
-
-    cards: dict[str, Card] = {}
-
-
-class Routing(_Section):
-    """Who decides which model answers, and the models of each tier, best first. Unset: the
-    cheapest that has a key comes first.
-
-    A model that fails before its first token is followed by the next of its tier.
-    """
-
-    router: Literal["fixed", "length", "rules", "learned", "cascade"] = Field(
-        "fixed", description="'fixed' is the model of the settings"
-    )
-    answer_value_usd: float = Field(
-        0.10, ge=0, description="what a right answer is worth; a router weighs it against cost"
-    )
-    cascade_logprob: float = Field(
-        -0.5, le=0, description="mean log-probability below which a first answer is not trusted"
-    )
-    cascade_agreement: float = Field(
-        0.5, ge=0, le=1, description="agreement of two samples below which neither is trusted"
-    )
-    smart: tuple[str, ...] | None = None
-    standard: tuple[str, ...] | None = None
-    cheap: tuple[str, ...] | None = None
-    local: tuple[str, ...] | None = None
-    fallback: bool = Field(True, description="ask the next model of a tier when one fails")
-    breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
-    breaker_open_s: float = Field(30.0, gt=0, description="at first; doubles while it fails")
-
-
-class Consult(_Section):
-    """When a smart model is asked for one insight and a cheap one does the work."""
-
-    when: Literal["off", "auto"] = Field(
-        "off", description="'auto': when the router would take the smart model and it saves enough"
-    )
-    least_saving: float = Field(
-        0.3, ge=0, le=1, description="share of the smart model's cost that has to be saved"
-    )
-    confidence: float = Field(
-        0.6, ge=0, le=1, description="calibrated confidence below which the smart model answers"
-    )
-    problem_tokens: int = Field(800, gt=0, description="budget of what the smart model is shown")
-    insight_tokens: int = Field(500, gt=0, description="budget of what it may answer")
-    match: float = Field(
-        0.6, gt=0, le=1, description="agreement of words from which a stored insight is used again"
-    )
-    valid_days: float = Field(90.0, gt=0, description="how long an insight may be used again")
-
-
-class Budget(_Section):
-    """Caps in USD. A call that could pass one is refused before it is made; local models never.
-
-    A day is yours (local time); a cell is one run of it, with all the calls that it makes.
-    """
-
-    day_usd: float | None = Field(None, ge=0)
-    session_usd: float | None = Field(None, ge=0)
-    cell_usd: float | None = Field(None, ge=0)
-    unknown_prices: Literal["refuse", "allow"] = Field(
-        "refuse", description="calls whose price is unknown, while there is a cap"
-    )
 
 
 _BUILT_IN_ENDPOINTS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.tables import Column, Table, usd
+from aiki_kernel.commands.tables import Column, Table, usd, when
 from aiki_kernel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def cost(
     by: Annotated[By | None, Arg("one row for each day, model, persona, session, ...")] = None,
     since: Annotated[str, Arg("from this day or time on: 2026-01-31, today, week, month")] = "",
     session: Annotated[bool, Arg("only the session that you are in")] = False,
+    calls: Annotated[int, Arg("list the latest calls, so many, one a row")] = 0,
     csv: Annotated[bool, Arg("print comma-separated values")] = False,
 ) -> Result:
     """Show what the answers have cost: today, this week, in all, and by model.
@@ -40,6 +41,8 @@ def cost(
     book = ledger(context)
     begin = _begin(since)
     only = _session_id(context) if session else None
+    if calls > 0:
+        return _calls(context, book, calls, begin, only, csv)
     if by is None and not since and not csv:
         return _overview(context, book, only)
     grouped = book.totals(since=begin, session_id=only, group_by=by or "model")
@@ -124,6 +127,49 @@ def _cap_line(cap: Cap) -> str:
         f"Budget {cap.what}: {usd(cap.spent)} of {usd(cap.limit)} spent{held}{unknown}; "
         f"`aiki config set budget.{cap.setting}` changes it."
     )
+
+
+def _calls(
+    context: Context,
+    book: Ledger,
+    count: int,
+    begin: datetime | None,
+    only: str | None,
+    as_csv: bool,
+) -> Result:
+    """The latest calls, newest first."""
+    rows = [row.to_json() for row in book.rows(since=begin, session_id=only, limit=count)]
+    data = {"calls": rows}
+    if as_csv:
+        out = io.StringIO()
+        if rows:
+            writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(
+                {k: _tame(v) if isinstance(v, str) else v for k, v in r.items()} for r in rows
+            )
+        return Result(data, out.getvalue().rstrip("\n"))
+    if not rows:
+        return Result(data, "No answer has been asked for yet, so nothing was spent.")
+    heads = [Column(c, right=True, whole=True) for c in ("in", "out", "cost", "smart-only", "s")]
+    table = Table(
+        ["when", "stage", "model", *heads, "end"],
+        [
+            [
+                when(r["when"]),
+                r["stage"],
+                r["name"] or r["model"],
+                r["input_tokens"],
+                r["output_tokens"],
+                usd(r["cost_usd"]),
+                "–" if r["smart_only_usd"] is None else f"~{usd(r['smart_only_usd'])}",
+                f"{r['latency_s']:.1f}",
+                r["finish_reason"],
+            ]
+            for r in rows
+        ],
+    )
+    return Result(data, table.text(context), table.html())
 
 
 def _table(title: str, rows: dict[str, Any], whole: dict[str, Any] | None) -> Table:

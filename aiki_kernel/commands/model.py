@@ -164,6 +164,8 @@ def _choose(context: Context, name: str, save: bool) -> list[str]:
     done = []
     if context.conversation is not None:
         context.conversation.model = name
+        if name == AUTO:
+            context.conversation.route = ""  # whoever hands over unpins
         done.append("in this session")
     if save or context.conversation is None:
         path = context.paths.toml

@@ -45,7 +45,7 @@ class Engine:
         self.paths = paths
         self.spool = Spool(paths.spool)
         self.models = LocalModels(settings, paths)
-        self.queue = GenerationQueue(settings.server.queue)
+        self.queue = GenerationQueue(settings.server.queue, settings.local.parallel)
         self.on_tick: list[Callable[[], None]] = []
         self.started_at = time.time()
         self.last_request = time.monotonic()

@@ -1,8 +1,8 @@
-"""The generation queue: one generation at a time, first come first served, with a bound.
+"""The generation queue: a few generations at a time, first come first served, with a bound.
 
-A :class:`Job` runs a blocking generator in the queue's own thread and hands its items to
-the event loop that asked. Cancelling a waiting job frees its place at once; a running
-one sees its event within one token.
+A :class:`Job` runs a blocking generator in one of the queue's own threads and hands its items to
+the event loop that asked. Generations that run at once share the steps of the engine. Cancelling a
+waiting job frees its place at once; a running one sees its event within one token.
 """
 
 from __future__ import annotations
@@ -76,17 +76,17 @@ class Job:
 
 
 class GenerationQueue:
-    """At most ``limit`` waiting jobs behind the running one."""
+    """At most ``limit`` waiting jobs behind the ``parallel`` running ones."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, parallel: int = 1) -> None:
+        self.limit, self.parallel = limit, parallel
         self.served = 0
         self.refused = 0
         self._waiting: collections.deque[Job] = collections.deque()
-        self._running: Job | None = None
+        self._running: list[Job] = []
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._closed = False
         self._seconds = 5.0
 
@@ -96,16 +96,16 @@ class GenerationQueue:
         with self._lock:
             if self._closed:
                 raise StoppingError
-            if len(self._waiting) + (self._running is not None) > self.limit:
+            taken = len(self._waiting) + len(self._running)
+            if taken >= self.limit + self.parallel:
                 self.refused += 1
-                turns = len(self._waiting) + 1
+                turns = 1 + len(self._waiting) // self.parallel
                 raise QueueFullError(self.limit, max(1, min(60, math.ceil(turns * self._seconds))))
             self._waiting.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="aiki-generation", daemon=True
-                )
-                self._thread.start()
+            if len(self._threads) < min(self.parallel, taken + 1):
+                thread = threading.Thread(target=self._work, name="aiki-generation", daemon=True)
+                self._threads.append(thread)
+                thread.start()
             self._wake.notify()
         return job
 
@@ -119,7 +119,8 @@ class GenerationQueue:
         """Counts for ``/health``."""
         with self._lock:
             return {
-                "running": int(self._running is not None),
+                "running": len(self._running),
+                "parallel": self.parallel,
                 "waiting": len(self._waiting),
                 "limit": self.limit,
                 "served": self.served,
@@ -129,10 +130,10 @@ class GenerationQueue:
     @property
     def busy(self) -> bool:
         with self._lock:
-            return self._running is not None or bool(self._waiting)
+            return bool(self._running or self._waiting)
 
     def refuse(self) -> None:
-        """Take no more jobs; those that wait are told so, the running one goes on."""
+        """Take no more jobs; those that wait are told so, the running ones go on."""
         with self._lock:
             self._closed = True
             waiting = list(self._waiting)
@@ -142,14 +143,16 @@ class GenerationQueue:
             job.post(_End(StoppingError()))
 
     def close(self, timeout: float = 5.0) -> None:
-        """Refuse, cancel what runs and wait for the thread."""
+        """Refuse, cancel what runs and wait for the threads."""
         self.refuse()
         with self._lock:
-            running, thread = self._running, self._thread
-        if running is not None:
-            running.cancelled.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+            running, threads = list(self._running), list(self._threads)
+        for job in running:
+            job.cancelled.set()
+        until = time.monotonic() + timeout
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
         while True:
@@ -158,7 +161,8 @@ class GenerationQueue:
                     if self._closed:
                         return
                     self._wake.wait()
-                job = self._running = self._waiting.popleft()
+                job = self._waiting.popleft()
+                self._running.append(job)
             began = time.monotonic()
             end = _End()
             try:
@@ -175,7 +179,7 @@ class GenerationQueue:
             except BaseException as error:
                 end = _End(error)
             with self._lock:
-                self._running = None
+                self._running.remove(job)
                 self.served += 1
                 self._seconds = 0.7 * self._seconds + 0.3 * (time.monotonic() - began)
             job.post(end)

@@ -1,16 +1,20 @@
 """The local models that are loaded: on first use, kept for a while, then let go.
 
-One model at a time, unless the machine has memory for more: a model's tensors take
-up to eight times its quantised file in float32, and one gigabyte must stay free.
+One model at a time, unless the machine has memory for more: in float32 a model's tensors take
+up to eight times its quantised file, packed for the Mojo engine about its size again, and one
+gigabyte must stay free.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import gc
 import logging
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiki.daemon.models")
 
-_BYTES_PER_FILE_BYTE = 8
+_FLOAT_BYTES_PER_FILE_BYTE, _PACKED_BYTES_PER_FILE_BYTE = 8, 2
 # What a session computes with -> the engine; for others the setting local.engine counts.
 _ENGINES = {"numpy": "numpy", "mojo": "auto", "mojo-server": "auto"}
 _KEEP_FREE = 1 << 30
@@ -48,7 +52,7 @@ class LocalModels:
         self.paths = paths
         self._loaded: dict[_Key, _Loaded] = {}
         self._lock = threading.RLock()
-        self._busy: _Key | None = None
+        self._busy: Counter[_Key] = Counter()  # generations that run
 
     def installed(self) -> dict[str, Path]:
         """Models on this machine: name to GGUF file."""
@@ -87,8 +91,9 @@ class LocalModels:
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}."
         raise ModelError(f"No local model called {wanted!r}: {hint}", stage="load", status=404)
 
-    def get(self, name: str, backend: str = "") -> LocalModel:
-        """The engine for ``name``, loaded now if it is not yet.
+    @contextlib.contextmanager
+    def using(self, name: str, backend: str = "") -> Iterator[LocalModel]:
+        """The engine for ``name``, loaded now if it is not yet; it stays while it is used.
 
         ``backend`` is what the session computes with (``numpy``, ``mojo``); anything else leaves
         the choice to the setting ``local.engine``. Raises :class:`ModelError`.
@@ -101,7 +106,9 @@ class LocalModels:
         with self._lock:
             found = self._loaded.get(key)
             if found is None:
-                self._make_room(path.stat().st_size * _BYTES_PER_FILE_BYTE)
+                plain = engine == "numpy"
+                times = _FLOAT_BYTES_PER_FILE_BYTE if plain else _PACKED_BYTES_PER_FILE_BYTE
+                self._make_room(path.stat().st_size * times)
                 began = time.perf_counter()
                 model = LocalModel.load(
                     path,
@@ -115,15 +122,13 @@ class LocalModels:
                 self._loaded[key] = found
                 logger.info("loaded %s in %.2f s (%s)", name, found.load_s, model.engine_name)
             found.used = time.monotonic()
-            self._busy = key
-            return found.model
-
-    def release(self) -> None:
-        """The generation that called :meth:`get` has ended: the keeping time starts."""
-        with self._lock:
-            if self._busy in self._loaded:
-                self._loaded[self._busy].used = time.monotonic()
-            self._busy = None
+            self._busy[key] += 1
+        try:
+            yield found.model
+        finally:
+            with self._lock:
+                found.used = time.monotonic()
+                self._busy[key] -= 1
 
     def free_idle(self) -> None:
         """Let go of models that nobody used for ``local.keep_loaded_s``."""
@@ -131,7 +136,7 @@ class LocalModels:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            for key in [k for k, m in self._loaded.items() if m.used < limit and k != self._busy]:
+            for key in [k for k, m in self._loaded.items() if m.used < limit and not self._busy[k]]:
                 self._free(key)
         finally:
             self._lock.release()
@@ -152,7 +157,7 @@ class LocalModels:
                 "note": loaded.model.note,
                 "file_bytes": loaded.bytes,
                 "load_s": round(loaded.load_s, 3),
-                "idle_s": 0.0 if (name, asked) == self._busy else round(now - loaded.used, 1),
+                "idle_s": 0.0 if self._busy[(name, asked)] else round(now - loaded.used, 1),
             }
             for (name, asked), loaded in list(self._loaded.items())
         ]
@@ -160,7 +165,8 @@ class LocalModels:
     def _make_room(self, needed: int) -> None:
         from aiki_kernel.models.memory import available_bytes
 
-        oldest_first = sorted(self._loaded, key=lambda key: self._loaded[key].used)
+        idle = [key for key in self._loaded if not self._busy[key]]
+        oldest_first = sorted(idle, key=lambda key: self._loaded[key].used)
         for key in oldest_first:
             if available_bytes() - needed >= _KEEP_FREE:
                 return

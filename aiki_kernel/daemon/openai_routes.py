@@ -47,10 +47,8 @@ async def _chat(request: Request) -> Response:
     name, _ = await in_thread(engine.models.find, call.model)
 
     def produce(cancelled: Event) -> Iterator[TextDelta | Finished]:
-        try:
-            yield from call.generate(engine.models.get(name, call.backend), cancelled)
-        finally:
-            engine.models.release()
+        with engine.models.using(name, call.backend) as model:
+            yield from call.generate(model, cancelled)
 
     return Answer(engine, engine.queue.submit(produce), call, name)
 

@@ -6,6 +6,7 @@ models knows this one, under its own name.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from aiki_kernel.models.weights import KNOWN, installed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATIENCE_S = 5.0
 _MANY = 50
+_LARGEST = 4 << 20  # bytes of a list of models
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,25 @@ def ask_server(url: str, name: str = "", key: str = "") -> Server:
     with httpx2.Client(timeout=_PATIENCE_S, headers=headers) as client:
         for candidate in dict.fromkeys((base if parts.path.strip("/") else f"{base}/v1", base)):
             try:
-                answer = client.get(f"{candidate}/models")
-                if answer.status_code == 200:
-                    return Server(name, candidate, _ids(answer.json()))
-                cause = f"status {answer.status_code}"
+                with client.stream("GET", f"{candidate}/models") as answer:
+                    if answer.status_code == 200:
+                        return Server(name, candidate, _ids(_body(answer)))
+                    cause = f"status {answer.status_code}"
             except (httpx2.HTTPError, ValueError) as error:
                 cause = str(error) or type(error).__name__
     raise ModelError(
         f"No OpenAI-compatible server answers at {base} ({cause}): start it, or check the address."
     )
+
+
+def _body(answer: Any) -> Any:
+    """The JSON of an answer, which may not go on for ever."""
+    data = b""
+    for piece in answer.iter_bytes():
+        data += piece
+        if len(data) > _LARGEST:
+            raise ValueError("its list of models has no end")
+    return json.loads(data)
 
 
 def _ids(body: Any) -> tuple[str, ...]:

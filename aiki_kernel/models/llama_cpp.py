@@ -25,6 +25,7 @@ _PACKAGES = (
     *("libgomp1", "libgcc-s1", "libc6", "libzstd1", "zlib1g"),
 )
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_PATIENCE_S = 180
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
@@ -125,9 +126,15 @@ def _write_starters(folder: Path) -> None:
 
 
 def _call(words: list[str], folder: Path) -> str:
-    done = subprocess.run(
-        words, cwd=folder, capture_output=True, text=True, check=False, timeout=300
-    )
+    try:
+        done = subprocess.run(
+            words, cwd=folder, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelError(
+            f"llama.cpp could not be fetched ({words[0]} took more than {_PATIENCE_S} s): "
+            "install llama.cpp."
+        ) from None
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise ModelError(

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from aiki_kernel.compute.native import load_best
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models.arena_file import ArenaFile
+from aiki_kernel.models.batch import Batch, Turns
 from aiki_kernel.models.engine import CancelledError, DecodeState, Floats
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.mojo_state import HalfKeyValues
@@ -62,7 +63,8 @@ class MojoModel:
         self.threads = thread_count(threads)
         self._team = Team(self._kernels, self.threads)
         self._paces = (Pace(self.threads), Pace(self.threads))  # one token, many tokens
-        self._lock = threading.Lock()
+        self._turns = Turns()
+        self._batch = Batch(self.step, MOST_SEGMENTS)
         self._scratch: Bytes = aligned(64)
         self._scores = aligned(64).view(np.float32)
         self._angles: Floats = np.empty((0, self.shape.rotary), np.float32)
@@ -85,13 +87,20 @@ class MojoModel:
     def forward(
         self, tokens: Sequence[int], state: DecodeState, cancelled: threading.Event
     ) -> Floats:
-        """See :meth:`LanguageModel.forward`. Looks at ``cancelled`` some 25 times a second."""
+        """See :meth:`LanguageModel.forward`. Looks at ``cancelled`` some 25 times a second.
+
+        Single tokens of several threads are computed together, prompts a chunk in turn.
+        """
         ids, own = self._ids(tokens), self._own(state)
         self._make_room(own, len(ids))
+        if cancelled.is_set():
+            raise CancelledError
+        if len(ids) == 1:
+            return self._batch.decode(int(ids[0]), own)
         passes = -(-len(ids) // CHUNK)
         edges = [round(len(ids) * number / passes) for number in range(passes + 1)]
         for first, last in itertools.pairwise(edges):
-            with self._lock:
+            with self._turns:
                 self._run(ids[first:last], [own], [last - first], last == len(ids), cancelled)
                 if last == len(ids):
                     return self._scores[: self.vocabulary].copy()
@@ -109,7 +118,7 @@ class MojoModel:
             raise ValueError(f"a step takes at most {MOST_SEGMENTS} states")
         for state in own:
             self._make_room(state, 1)
-        with self._lock:
+        with self._turns:
             self._run(ids, own, [1] * len(own), True, None)
             stride = -(-self.vocabulary // 16) * 16
             return [
@@ -136,6 +145,9 @@ class MojoModel:
                 "tokens: start a new session or ask for less."
             )
         state.reserve(length)
+
+    def _turn_to(self, length: int) -> None:
+        """Angles for so many positions."""
         if length > len(self._angles):
             most = min(max(length, 2 * len(self._angles), _FIRST_POSITIONS), self.shape.context)
             turns = np.arange(most, dtype=np.float64)[:, None] * self.weights.frequencies
@@ -149,12 +161,13 @@ class MojoModel:
         wanted: bool,
         cancelled: threading.Event | None,
     ) -> None:
-        """All layers for ``ids``, a few at a time. The lock is held."""
+        """All layers for ``ids``, a few at a time. It is the caller's turn."""
         kernels, layers = self._kernels, self.shape.layers
         many = int(len(ids) > MOST_SEGMENTS)
         pace, units = self._paces[many], len(ids) if many else 1
         threads = pace.using
         self._fit(len(ids), len(states), threads)
+        self._turn_to(max(s.length + n for n, s in zip(counts, states, strict=True)))
         segments = np.array(
             [(n, s.length, s.capacity) for n, s in zip(counts, states, strict=True)], np.int64
         )

@@ -112,3 +112,15 @@ def test_more_than_smart_only_is_said_as_it_is(aiki_home: Path) -> None:
     book.record(entry(0.03, smart_only_usd=0.0, cheap_only_usd=0.0, stage="consult"))
     book.record(entry(0.01, smart_only_usd=0.02, cheap_only_usd=0.01))
     assert "~$0.0200 more than that" in run("cost").text
+
+
+@pytest.mark.usefixtures("home")
+def test_the_latest_calls_one_a_row() -> None:
+    result = run("cost --calls 3")
+    assert len(result.data["calls"]) == 3
+    assert result.data["calls"][0]["model"] == "=smol"
+    assert "consult" in run("cost --calls 10").text
+    rows = list(csv.DictReader(io.StringIO(run("cost --calls 10 --csv").text)))
+    assert len(rows) == 5
+    assert {row["model"] for row in rows} == {"luna", "sol", "cheese", "'=smol"}
+    assert [row["cost_usd"] for row in rows if row["model"] == "cheese"] == [""]

@@ -89,8 +89,9 @@ def test_nothing_found_is_one_line(words: str, told: str) -> None:
 @pytest.mark.usefixtures("home")
 def test_auto_hands_over_to_the_router_and_back() -> None:
     talk = Conversation()
+    talk.route = "smart"
     result = run("model auto", talk)
-    assert talk.model == "auto"
+    assert (talk.model, talk.route) == ("auto", "")
     assert "The router (rules) chooses" in result.text
     assert run("model", talk).data == {"name": "auto", "chosen_by": "chosen in this session"}
     assert run("model list", talk).data["current"] == "auto"

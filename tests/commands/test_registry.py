@@ -51,7 +51,10 @@ def test_a_line_of_a_magic_is_split_as_people_write(line: str, words: list[str])
         ("config show", {"key": ""}),
         ("model", {"name": ""}),
         ("model local", {"name": "local"}),
-        ("cost --by model", {"by": "model", "since": "", "session": False, "csv": False}),
+        (
+            "cost --by model",
+            {"by": "model", "since": "", "session": False, "calls": 0, "csv": False},
+        ),
         ("chat what is this", {"text": "what is this", "model": ""}),
         (
             "lab --no-browser --port 8899 a.ipynb",

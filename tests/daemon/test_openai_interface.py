@@ -19,6 +19,9 @@ from aiki_kernel.daemon.connect import Connection
 
 ASK: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 LONG: list[Any] = [{"role": "user", "content": "Count from one to five hundred in words."}]
+# At this temperature an answer all but never comes to its end by itself.
+ENDLESS: dict[str, Any] = {"model": "local", "messages": LONG, "max_tokens": 6000}
+ENDLESS |= {"temperature": 2.0, "top_p": 1.0}
 
 
 def client_for(connection: Connection) -> openai.AsyncOpenAI:
@@ -144,9 +147,10 @@ async def test_a_client_that_leaves_frees_the_queue(
     await until_idle(connection)
 
     # The same without streaming, and for one that still waits in the queue.
-    first = asyncio.create_task(
-        client.chat.completions.create(model="local", messages=LONG, max_tokens=4000)
-    )
+    parallel = (await queue_of(connection))["parallel"]
+    first = [
+        asyncio.create_task(client.chat.completions.create(**ENDLESS)) for _ in range(parallel)
+    ]
     second = asyncio.create_task(
         client.chat.completions.create(model="local", messages=LONG, max_tokens=4000)
     )
@@ -155,8 +159,9 @@ async def test_a_client_that_leaves_frees_the_queue(
     second.cancel()
     while (await queue_of(connection))["waiting"]:
         await asyncio.sleep(0.02)
-    first.cancel()
-    await asyncio.gather(first, second, return_exceptions=True)
+    for task in first:
+        task.cancel()
+    await asyncio.gather(*first, second, return_exceptions=True)
     await until_idle(connection)
 
 
@@ -165,10 +170,12 @@ async def test_a_full_queue_is_a_429_and_places_are_given_in_order(
     connection: Connection, model_installed: Paths
 ) -> None:
     client = client_for(connection)
-    limit = (await queue_of(connection))["limit"]
-    blocking = await client.chat.completions.create(
-        model="local", messages=LONG, max_tokens=4000, stream=True
-    )
+    queue = await queue_of(connection)
+    limit = queue["limit"]
+    blocking = [
+        await client.chat.completions.create(**ENDLESS, stream=True)
+        for _ in range(queue["parallel"])
+    ]
     order: list[int] = []
 
     async def wait_in_line(number: int) -> None:
@@ -184,9 +191,11 @@ async def test_a_full_queue_is_a_429_and_places_are_given_in_order(
         await client.chat.completions.create(model="local", messages=ASK)
     assert caught.value.code == "queue_full"
     assert int(caught.value.response.headers["retry-after"]) >= 1
-    await blocking.close()
+    await blocking[0].close()  # one place is free, which they take in turn
     await asyncio.gather(*line)
     assert order == sorted(order)
+    for stream in blocking[1:]:
+        await stream.close()
 
 
 @pytest.mark.slow

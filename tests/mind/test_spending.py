@@ -262,6 +262,22 @@ async def test_a_cascade_that_is_cut_books_what_both_calls_cost(
     )
 
 
+async def test_a_consultation_is_checked_like_any_call(
+    aiki: Aiki, fault_server: FaultServer
+) -> None:
+    """The cap has room for the cheap answer and not for the smart model's insight."""
+    routing = aiki.settings.routing.model_copy(update={"cheap": ("cheap/ok",)})
+    aiki.configure(aiki.settings.model_copy(update={"routing": routing}))
+    cap(aiki, cell_usd=0.005)
+    aiki.conversation.route = "consult"
+    completed = completed_of(await events_of(aiki, "Why is the sea salt?"))
+    assert completed.text == TEXT
+    assert any("dear/ok was not asked" in note for note in completed.metadata["notes"])
+    assert len(fault_server.requests) == 1
+    (row,) = aiki.ledger.rows()
+    assert (row.stage, row.name) == ("generate", "cheap/ok")
+
+
 async def test_a_session_handed_to_auto_is_answered(aiki: Aiki) -> None:
     aiki.conversation.model = "auto"
     assert completed_of(await events_of(aiki, "Hello")).metadata["name"] in ("cheap/ok", "dear/ok")

@@ -32,7 +32,9 @@ def test_chunks_and_single_tokens_score_alike(tiny: LocalModel) -> None:
     never, state = threading.Event(), tiny.engine.new_state()
     for number in ids:
         scores = tiny.engine.forward([number], state, never)
-    np.testing.assert_allclose(scores - scores.max(), whole - whole.max(), atol=2e-4)
+    # The kernels round activations of few and of many tokens a little differently.
+    close = 2e-4 if tiny.engine_name == "numpy" else 5e-3
+    np.testing.assert_allclose(scores - scores.max(), whole - whole.max(), atol=close)
 
 
 def test_a_long_prompt_in_chunks_scores_as_it_does_whole(

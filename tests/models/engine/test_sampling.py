@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -45,19 +46,16 @@ def test_logprobs_are_the_models_own(tiny: LocalModel) -> None:
     ids = tiny.prompt_ids(messages)
     assert len(found) == events[-1].usage.output_tokens > 0
     data = [tiny.tokenizer.shown_bytes(number) for number in range(len(tiny.tokenizer))]
+    state, never = tiny.engine.new_state(), threading.Event()
     for token in found:
-        logs = log_softmax(tiny.engine.forward(ids, tiny.engine.new_state(), _Never()))
+        # The same way as the answer went: the prompt at once, then token by token.
+        logs = log_softmax(tiny.engine.forward(ids, state, never))
         number = data.index(token.data)
         assert token.logprob == pytest.approx(logs[number], abs=1e-4)
         best = np.argsort(-logs)[:3]
         assert [other.data for other in token.top] == [data[place] for place in best]
         assert [other.logprob for other in token.top] == pytest.approx(logs[best], abs=1e-4)
-        ids.append(number)
-
-
-class _Never:
-    def is_set(self) -> bool:
-        return False
+        ids = [number]
 
 
 def test_no_logprobs_unless_asked_for(tiny: LocalModel) -> None:
