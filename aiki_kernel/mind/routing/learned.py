@@ -160,7 +160,6 @@ def save(learned: Learned, path: Path) -> None:
             "with_vectors": asdict(blend.with_vectors),
             "without": asdict(blend.without),
             "far": blend.far,
-            "near": blend.near,
             "parts": list(blend.parts),
         }
         for part, component in blend.parts.items():
@@ -229,7 +228,6 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
         Scale(**data["with_vectors"]),
         Scale(**data["without"]),
         _pair(data["far"]),
-        _pair(data["near"]),
     )
 
 

@@ -139,7 +139,7 @@ def table(
         for held in folds:
             known = np.setdiff1d(np.arange(len(answered)), held)
             blend = Blend.fit(inputs.take(known), gain[known], sign=1.0)
-            scores[way][held] = blend.predict(inputs.take(held))
+            scores[way][held] = blend.score(inputs.take(held))
             done += 1
             if progress is not None:
                 progress(done, steps)
