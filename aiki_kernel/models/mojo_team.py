@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
+from statistics import median
 from typing import Any
 
-_TRIAL = 3  # steps with the other number before the two are compared
-_REST = 48  # steps before another trial while one thread is in use
-_SLOWER = 1.15  # a step this much slower than the best of its kind calls for a trial
+_TRIAL = 3  # steps of a trial with the other number
+_FIRST_REST, _CHANGED_REST, _LONGEST_REST = 4, 16, 512  # steps before the next trial
+_SLOWER = 1.2  # all threads this much slower than they can be calls for a trial at once
+_HOPELESS = 1.4  # a step of a trial this much slower than usual ends it
 MOST_THREADS = 8
 
 
@@ -55,47 +58,50 @@ class Team:
 class Pace:
     """Chooses between all threads and one, by what steps of the same kind have taken.
 
-    ``seconds`` of a step are compared per unit of its work, whatever the unit is.
+    From time to time some steps are made with the other number. Trials that change nothing become
+    rarer; a hopeless one ends after one step.
     """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.using = threads
-        self._recent: dict[int, list[float]] = {1: [], threads: []}
-        self._best = float("inf")
-        self._left = 0  # steps of the trial that runs
-        self._rest = _REST
+        self._times: dict[int, deque[float]] = {n: deque(maxlen=_TRIAL) for n in (1, threads)}
+        self._best = float("inf")  # of all threads, since they were last chosen
+        self._trial = 0  # steps left of the one that runs
+        self._pause = self._rest = _FIRST_REST
 
     def note(self, threads: int, seconds: float) -> None:
-        """A step of this kind took so long with ``threads``."""
+        """A step took so many seconds, per unit of its work, with ``threads``."""
         if self.threads == 1:
             return
-        recent = self._recent[threads]
-        recent.append(seconds)
-        del recent[:-_TRIAL]
-        if self._left:
-            self._left -= 1
-            if not self._left:
+        self._times[threads].append(seconds)
+        if threads != self.using:
+            return  # begun before a trial of somebody else
+        if self._trial:
+            usual = median(self._times[self._other()])
+            self._trial = 0 if seconds > _HOPELESS * usual else self._trial - 1
+            if not self._trial:
                 self._decide()
             return
+        self._rest -= 1
         if self.using == self.threads:
             self._best = min(self._best, seconds)
-            self._rest -= 1
-            slow = len(recent) == _TRIAL and sorted(recent)[1] > _SLOWER * self._best
-            if slow and self._rest <= _REST - _TRIAL:
-                self._try(1)
-        else:
-            self._rest -= 1
-            if self._rest <= 0:
-                self._try(self.threads)
+            slow = median(self._times[threads]) > _SLOWER * self._best
+            if slow and self._rest < self._pause - _TRIAL:
+                self._rest = 0
+        if self._rest <= 0:
+            self._trial, self.using = _TRIAL, self._other()
+            self._times[self.using].clear()
 
-    def _try(self, threads: int) -> None:
-        self.using, self._left = threads, _TRIAL
-        self._recent[threads].clear()
+    def _other(self) -> int:
+        return 1 if self.using == self.threads else self.threads
 
     def _decide(self) -> None:
-        one, all_ = (sorted(self._recent[n])[len(self._recent[n]) // 2] for n in (1, self.threads))
-        self.using = 1 if one < all_ else self.threads
-        self._rest = _REST
-        if self.using == self.threads:
-            self._best = all_
+        tried, before = self.using, self._other()
+        if median(self._times[tried]) < median(self._times[before]):
+            self._pause = _CHANGED_REST
+        else:
+            self.using = before
+            self._pause = min(2 * self._pause, _LONGEST_REST)
+        self._rest = self._pause
+        self._best = median(self._times[self.threads])

@@ -1,0 +1,46 @@
+"""How many threads a step uses when other programs keep the cores busy, and when they do not."""
+
+from __future__ import annotations
+
+from aiki_kernel.models.mojo_team import Pace, thread_count
+
+
+def run(pace: Pace, steps: int, one: float, all_: float) -> float:
+    """Seconds of so many steps that take ``one`` with one thread and ``all_`` with two."""
+    total = 0.0
+    for _ in range(steps):
+        threads = pace.using
+        seconds = one if threads == 1 else all_
+        pace.note(threads, seconds)
+        total += seconds
+    return total
+
+
+def test_quiet_cores_are_all_used() -> None:
+    pace = Pace(2)
+    total = run(pace, 1000, 1.0, 0.6)
+    assert pace.using == 2
+    assert total < 1.03 * 600
+
+
+def test_busy_cores_leave_one_thread_which_is_hardly_slower_than_alone() -> None:
+    pace = Pace(2)
+    total = run(pace, 1000, 1.0, 4.0)
+    assert pace.using == 1
+    assert total < 1.06 * 1000
+
+
+def test_it_changes_with_the_machine() -> None:
+    pace = Pace(2)
+    run(pace, 300, 1.0, 0.6)
+    assert run(pace, 600, 1.5, 5.0) < 1.1 * 900
+    run(pace, 2000, 1.0, 0.6)
+    assert pace.using == 2
+
+
+def test_one_thread_is_left_alone() -> None:
+    pace = Pace(1)
+    run(pace, 10, 1.0, 1.0)
+    assert pace.using == 1
+    assert thread_count(1) == 1
+    assert thread_count(0) >= 1
