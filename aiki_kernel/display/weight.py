@@ -20,6 +20,7 @@ _TEXT_STEPS = (240, 160, 100, 60)
 _NAME = 60
 _NOTES = 3
 _NOTE = 120
+_INSIGHT = 240
 _FIGURES = {
     "usage": ("input_tokens", "output_tokens", "cached_tokens", "estimated"),
     "cost": ("usd", "estimated"),
@@ -92,7 +93,9 @@ def _figures(summary: Summary) -> dict[str, Any]:
         out["tokens_per_second"] = number(summary["tokens_per_second"])
     notes = summary.get("notes")
     if isinstance(notes, list | tuple) and notes:
-        out["notes"] = [shorten(note, _NOTE) for note in notes[:_NOTES]]
+        # An insight is what was paid for: its line, the first, may be longer.
+        first = _INSIGHT if isinstance(summary.get("consult"), Mapping) else _NOTE
+        out["notes"] = [shorten(notes[0], first), *(shorten(n, _NOTE) for n in notes[1:_NOTES])]
     out["stale"] = bool(summary.get("stale"))
     return out
 

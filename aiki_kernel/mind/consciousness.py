@@ -226,7 +226,7 @@ class Consciousness:
         charged = run.finished.detail.get("cost_usd")  # what the provider says it charged
         cost = await self._costs(run, run.finished.usage, charged)
         if run.closing is not None:
-            run.notes.append(run.closing(cost))
+            run.notes[:0] = run.closing(cost)
         run.conversation.put(self._exchange(run, interrupted=False))
         completed = Completed(
             text=run.text,

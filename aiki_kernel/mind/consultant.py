@@ -375,20 +375,20 @@ def _keep(run: Run, draft: Said) -> None:
     run.hops.extend(draft.hops)
 
 
-def _closing(advice: Advice, run: Run) -> Callable[[Costs], str]:
-    """The line under the answer: the insight, its confidence, and all the costs."""
+def _closing(advice: Advice, run: Run) -> Callable[[Costs], list[str]]:
+    """The first lines under the answer: the insight with its confidence, then all the costs."""
 
-    def note(cost: Costs) -> str:
+    def lines(cost: Costs) -> list[str]:
         one = advice.kept.insight
         how = "used again, no call" if advice.reused else f"insight {_usd(advice.cost_usd)}"
-        return (
+        return [
             f"Consulted {advice.kept.model} (confidence {one.confidence:.2f}, calibrated "
-            f"{advice.confidence:.2f}): {one.insight} · {how}, answer by {run.name} "
-            f"{_usd(cost.usd)}, in all {_usd(run.total(cost.usd))}; about {_usd(cost.smart_usd)} "
-            f"smart-only, {_usd(cost.cheap_usd)} cheap-only"
-        )
+            f"{advice.confidence:.2f}): {one.insight}",
+            f"{how}, answer {_usd(cost.usd)}, in all {_usd(run.total(cost.usd))}; about "
+            f"{_usd(cost.smart_usd)} smart-only, {_usd(cost.cheap_usd)} cheap-only",
+        ]
 
-    return note
+    return lines
 
 
 def _sum(costs: list[float | None]) -> float | None:

@@ -26,7 +26,7 @@ class Run:
 
     ``entries`` are the rows of calls beside the answer itself (a first try, a consultation);
     ``labels`` what it teaches the router; ``extra`` is added to the answer's metadata;
-    ``closing`` makes a last note once the answer's cost is known.
+    ``closing`` makes the first notes once the answer's cost is known.
     """
 
     message: Message
@@ -49,7 +49,7 @@ class Run:
     entries: list[Entry] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
-    closing: Callable[[Costs], str] | None = None
+    closing: Callable[[Costs], list[str]] | None = None
 
     def __post_init__(self) -> None:
         # Read before this turn takes its place in the conversation.

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from routed_home import aiki_of, events_of, models_asked
 
 from aiki_kernel.aiki import Aiki
+from aiki_kernel.display.weight import compact
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Completed, Consulted, Delta, Event, Routed
 from aiki_kernel.mind.insight import Stored
@@ -86,10 +87,13 @@ async def test_the_smart_model_advises_and_the_cheap_one_works(
     assert told["usd"] == pytest.approx(consulted.cost_usd)
     assert done.metadata["compared"]["smart_only_usd"] > done.metadata["compared"]["cheap_only_usd"]
     assert done.cost_usd == pytest.approx(sum(row.cost_usd or 0 for row in aiki.ledger.rows()))
-    last = done.metadata["notes"][-1]
-    assert "Consulted test/smart (confidence 0.90" in last
-    assert "smart-only" in last
-    assert "cheap-only" in last
+    said, costs = done.metadata["notes"][:2]
+    assert said.startswith("Consulted test/smart (confidence 0.90, calibrated 0.90): A dict must")
+    assert costs.startswith(f"insight ${consulted.cost_usd:.4f}, answer $")
+    assert "smart-only" in costs
+    assert "cheap-only" in costs
+    card = compact({**done.metadata, "hits": []})
+    assert card["notes"][:2] == [said, costs], "the card shows both whole"
     (stored,) = await kept(aiki)
     assert stored.model == "test/smart"
     assert stored.valid()
@@ -110,7 +114,7 @@ async def test_a_stored_insight_is_used_again_at_no_smart_call(
     (consulted,) = [event for event in events if isinstance(event, Consulted)]
     assert (consulted.reused, consulted.cost_usd) == (True, 0.0)
     assert models_asked(fault_server) == ["smart", "cheap", "cheap"]
-    assert "used again" in completed(events).metadata["notes"][-1]
+    assert completed(events).metadata["notes"][1].startswith("used again, no call, answer $")
     fault_server.script(insight(), ANSWER)
     other = [e async for e in aiki.respond(Message("Which tax applies to a gift?"), talk)]
     assert [e.reused for e in other if isinstance(e, Consulted)] == [False]
