@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.commands.tables import one_line, plain, usd
-from aiki_kernel.mind.events import Completed, Delta, Event, Recalled, Routed
+from aiki_kernel.mind.events import Completed, Consulted, Delta, Event, Recalled, Routed
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Live(Quiet):
     def add(self, event: Event) -> None:
         if isinstance(event, Recalled | Routed) and not self._text:
             self._spinner.update(text="thinking")
+        elif isinstance(event, Consulted):
+            self._spinner.update(text=f"working with an insight of {plain(event.model)}")
         elif isinstance(event, Delta):
             self._text += event.text
             if time.monotonic() - self._shown_at > _EVERY_S:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -100,6 +101,7 @@ async def answer(
         return
     _escalate(run, first, why, signs)
     yield Routed(run.decision, 0.0)
+    begun = time.perf_counter()
     try:
         # The second model has a window, a price and fallbacks of its own.
         choice = await _choice(settings, run)
@@ -112,6 +114,7 @@ async def answer(
             raise
         row = first.entry(run, "cascade")
         run.entries = [entry for entry in run.entries if entry != row]
+        run.entries.append(side.failed(run, run.name, error, begun))
         run.decision = replace(run.decision, model=first.name, then="")
         run.notes.append(f"The first answer is shown after all: {error}")
         run.hops.clear()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiki_kernel.errors import AikiError
 from aiki_kernel.memory.records import Recall, Record, Scope
-from aiki_kernel.mind import asking, calibration, cascade, side
+from aiki_kernel.mind import asking, cascade, side
 from aiki_kernel.mind import insight as insights
 from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.distil import Problem, distil
@@ -258,6 +259,8 @@ class Consultant:
         """What the claim has been worth so far."""
         if self.labels is None:
             return one.confidence
+        from aiki_kernel.mind import calibration
+
         try:
             known = await asyncio.to_thread(self.labels.all)
         except AikiError:
@@ -302,6 +305,7 @@ class Consultant:
         run.notes.append(f"{smart} does the work itself: {why}.")
         run.decision = replace(run.decision, model=smart, consult="", reason=f"escalated: {why}")
         yield Routed(run.decision, 0.0)
+        begun = time.perf_counter()
         try:
             choice = await asyncio.to_thread(asking.choice, self.settings, run.decision)
             events = stream(run, asking.request(run, self.settings, choice))
@@ -312,6 +316,7 @@ class Consultant:
         except AikiError as error:
             if run.text:
                 raise
+            run.entries.append(side.failed(run, run.name, error, begun))
             run.notes.append(f"{smart} failed, {cheap} answers after all: {error}")
         run.hops.clear()
         run.decision = replace(run.decision, model=cheap)
@@ -376,7 +381,6 @@ def _closing(advice: Advice, run: Run) -> Callable[[Costs], str]:
     def note(cost: Costs) -> str:
         one = advice.kept.insight
         how = "used again, no call" if advice.reused else f"insight {_usd(advice.cost_usd)}"
-        # The insight is in the answer's tokens: neither policy alone would have read it.
         return (
             f"Consulted {advice.kept.model} (confidence {one.confidence:.2f}, calibrated "
             f"{advice.confidence:.2f}): {one.insight} · {how}, answer by {run.name} "

@@ -67,15 +67,10 @@ async def ask(
         interrupted = not isinstance(error, Exception)
         if text or interrupted:
             prompt = sum(estimate(message.content) for message in request.messages)
-            cut = Finished(
-                "interrupted" if interrupted else "error",
-                Usage(prompt, estimate(text), estimated=True),
-                request.model,
-                request.model.split("/")[0],
-            )
-            seconds = time.perf_counter() - begun
-            row = _entry(run, request.model, cut, Costs(None), seconds, stage)
-            run.entries.append(replace(row, error=type(error).__name__, interrupted=interrupted))
+            usage = Usage(prompt, estimate(text), estimated=True)
+            run.entries.append(_cut(run, request.model, usage, error, begun, stage))
+        elif isinstance(error, ModelError):
+            run.entries.append(failed(run, request.model, error, begun, stage))
         raise
     finally:
         if isinstance(stream, AsyncGenerator):
@@ -86,6 +81,24 @@ async def ask(
         costs, settings, name, finished.usage, charged=charged, stage=stage
     )
     return Said(text, finished, name, cost, time.perf_counter() - begun, tuple(hops))
+
+
+def failed(
+    run: Run, name: str, error: BaseException, begun: float, stage: Stage = "generate"
+) -> Entry:
+    """The row of a call that failed before any answer came: it is booked at no cost.
+    ``begun`` is its ``time.perf_counter()``."""
+    row = _cut(run, name, Usage(), error, begun, stage)
+    return replace(row, cost_usd=0.0)
+
+
+def _cut(
+    run: Run, name: str, usage: Usage, error: BaseException, begun: float, stage: Stage
+) -> Entry:
+    interrupted = not isinstance(error, Exception)
+    ended = Finished("interrupted" if interrupted else "error", usage, name, name.split("/")[0])
+    row = _entry(run, name, ended, Costs(None), time.perf_counter() - begun, stage)
+    return replace(row, error=type(error).__name__, interrupted=interrupted)
 
 
 def _entry(

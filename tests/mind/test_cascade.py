@@ -129,8 +129,9 @@ async def test_a_smart_model_that_fails_leaves_the_first_answer(
     done = completed(await events_of(aiki, "Hello?"))
     assert done.text == UNSURE.text
     assert any("shown after all" in note for note in done.metadata["notes"])
-    (row,) = aiki.ledger.rows()
-    assert (row.stage, row.name) == ("generate", "test/cheap")
+    rows = {row.name: row for row in aiki.ledger.rows()}
+    assert (rows["test/cheap"].stage, rows["test/cheap"].error) == ("generate", None)
+    assert (rows["test/smart"].error, rows["test/smart"].cost_usd) == ("ModelError", 0.0)
 
 
 async def test_when_both_fail_the_user_is_told(aiki: Aiki, fault_server: FaultServer) -> None:

@@ -53,7 +53,8 @@ def completed(events: list[Event]) -> Completed:
 
 
 def rows(aiki: Aiki) -> list[tuple[str, str]]:
-    return sorted((row.stage, row.name) for row in aiki.ledger.rows())
+    """Stage and model of each call that did not fail."""
+    return sorted((row.stage, row.name) for row in aiki.ledger.rows() if not row.error)
 
 
 async def kept(aiki: Aiki) -> list[Stored]:
@@ -209,6 +210,8 @@ async def test_a_consultant_that_fails_leaves_the_cheap_model_at_work(
     assert done.text == ANSWER.text
     assert models_asked(fault_server) == ["smart", "cheap"]
     assert any("could not be consulted" in note for note in done.metadata["notes"])
+    (failed,) = [row for row in aiki.ledger.rows() if row.error]
+    assert (failed.stage, failed.name, failed.cost_usd) == ("consult", "test/smart", 0.0)
 
 
 async def test_an_executor_that_fails_leaves_the_smart_model_at_work(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Arrays = Mapping[str, "NDArray[np.float64]"]
+Arrays = Mapping[str, "NDArray[Any]"]
 
 _CLIP = 4.0  # standard deviations beyond which a measure counts no further
 _CLUSTERS = 8
@@ -205,14 +205,15 @@ class Neighbours:
     @classmethod
     def fit(cls, inputs: Inputs, y: NDArray[np.float64]) -> Neighbours:
         # Not centered: around its mean a homogeneous set would look crowded and well known.
-        return cls({"points": _unit(_wanted(inputs)), "labels": y.copy()})
+        points = _unit(_wanted(inputs)).astype(np.float32)  # read whole for each message
+        return cls({"points": points, "labels": y.copy()})
 
     def predict(self, inputs: Inputs) -> NDArray[np.float64]:
         return self.look(inputs)[0]
 
     def look(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The prediction, and the mean cosine of the ten nearest labelled messages."""
-        asked = _unit(_wanted(inputs))
+        asked = _unit(_wanted(inputs)).astype(np.float32)
         points, labels = self.arrays["points"], self.arrays["labels"]
         k, few = min(_NEIGHBOURS, len(points)), min(10, len(points))
         found, near = np.zeros(len(asked)), np.zeros(len(asked))

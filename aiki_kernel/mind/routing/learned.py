@@ -215,7 +215,7 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
     for part in data["parts"]:
         prefix = f"{name}/{part}/"
         own = {
-            key.removeprefix(prefix): array.astype(np.float64)
+            key.removeprefix(prefix): array.astype(_held(key))
             for key, array in arrays.items()
             if key.startswith(prefix)
         }
@@ -229,6 +229,10 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
         Scale(**data["without"]),
         _pair(data["far"]),
     )
+
+
+def _held(key: str) -> type[np.floating[Any]]:
+    return np.float32 if key.endswith("/points") else np.float64
 
 
 def _pair(values: Any) -> tuple[float, float]:
