@@ -6,7 +6,8 @@ lock is released around the work. Helpers call `serve` and stay in it until `dis
 """
 from std.ffi import external_call
 from std.memory import Pointer
-from forward import Job, SEGMENT, run
+from forward import run
+from job import Job, SEGMENT
 from model import (
     EPSILON,
     GROUPS,
