@@ -135,14 +135,21 @@ def _roof(row: dict[str, Any], model: MojoModel, bandwidth: float) -> dict[str, 
 
 
 def _bandwidth(threads: int) -> float:
-    """Bytes a second that a plain dot product of BLAS reads from memory; the best of some."""
-    before = set_threads(0)
-    set_threads(threads)
+    """Bytes a second that so many plain dot products read from memory at once; the best of some.
+
+    The threads are ours: BLAS takes only one for a dot product.
+    """
+    before = set_threads(1)
     data: Floats = np.ones(_BANDWIDTH_BYTES // 4, np.float32)
+    parts = np.array_split(data, threads)
     best = float("inf")
     for _ in range(6):
+        readers = [threading.Thread(target=np.dot, args=(part, part)) for part in parts]
         begun = time.perf_counter()
-        np.dot(data, data)
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
         best = min(best, time.perf_counter() - begun)
     if before:
         set_threads(before)

@@ -11,12 +11,13 @@ import os
 import threading
 import weakref
 from collections import deque
-from statistics import median
+from statistics import fmean
 from typing import Any
 
 _TRIAL = 3  # steps of a trial with the other number
+_KEPT = 8  # steps whose mean counts: on busy cores most are fast, and some wait for a turn
 _FIRST_REST, _CHANGED_REST, _LONGEST_REST = 4, 16, 512  # steps before the next trial
-_SLOWER = 1.2  # all threads so much slower than they can be, or one so much faster: try at once
+_SLOWER = 1.3  # all threads so much slower than they can be, or one so much faster: try at once
 _HOPELESS = 1.4  # a step of a trial this much slower than usual ends it
 MOST_THREADS = 8
 
@@ -65,7 +66,7 @@ class Pace:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.using = threads
-        self._times: dict[int, deque[float]] = {n: deque(maxlen=_TRIAL) for n in (1, threads)}
+        self._times: dict[int, deque[float]] = {n: deque(maxlen=_KEPT) for n in (1, threads)}
         self._best = float("inf")  # of all threads, since they were last chosen
         self._alone = 0.0  # of one thread, when it was last chosen
         self._trial = 0  # steps left of the one that runs
@@ -79,13 +80,13 @@ class Pace:
         if threads != self.using:
             return  # begun before a trial of somebody else
         if self._trial:
-            usual = median(self._times[self._other()])
+            usual = fmean(self._times[self._other()])
             self._trial = 0 if seconds > _HOPELESS * usual else self._trial - 1
             if not self._trial:
                 self._decide()
             return
         self._rest -= 1
-        usual = median(self._times[threads])
+        usual = fmean(self._times[threads])
         if self.using == self.threads:
             self._best = min(self._best, seconds)
             changed = usual > _SLOWER * self._best
@@ -102,11 +103,11 @@ class Pace:
 
     def _decide(self) -> None:
         tried, before = self.using, self._other()
-        if median(self._times[tried]) < median(self._times[before]):
+        if fmean(self._times[tried]) < fmean(self._times[before]):
             self._pause = _CHANGED_REST
         else:
             self.using = before
             self._pause = min(2 * self._pause, _LONGEST_REST)
         self._rest = self._pause
-        self._best = median(self._times[self.threads])
-        self._alone = median(self._times[1])
+        self._best = fmean(self._times[self.threads])
+        self._alone = fmean(self._times[1])

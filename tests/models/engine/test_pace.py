@@ -46,6 +46,15 @@ def test_cores_that_become_free_are_used_soon_however_long_they_were_busy() -> N
     assert pace.using == 2
 
 
+def test_cores_that_are_busy_now_and_then_leave_one_thread() -> None:
+    pace = Pace(2)
+    total = 0.0
+    for number in range(1000):  # most steps are fast, but every third waits for its turn
+        total += run(pace, 1, 1.0, 4.0 if number % 3 == 0 else 0.6)
+    assert pace.using == 1
+    assert total < 1.1 * 1000
+
+
 def test_one_thread_is_left_alone() -> None:
     pace = Pace(1)
     run(pace, 10, 1.0, 1.0)
