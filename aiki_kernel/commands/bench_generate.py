@@ -25,7 +25,8 @@ def generate(
 ) -> Result:
     """Measure tokens a second: the Mojo engine, the NumPy engine and llama.cpp on the same file.
 
-    ``times`` is how many times as fast the Mojo engine is than that row, in the same run.
+    ``times`` is how many times as fast the Mojo engine is than that row, in the same run. With a
+    busy process on each core, it is how many times as fast all threads are than that row's one.
     """
     from aiki_kernel.models import weights
     from aiki_kernel.models.bench_divergence import read_text

@@ -3,13 +3,14 @@
 Each figure is the median of some repeats; engines are measured in turn, so that what else the
 machine does falls on all of them alike. Beside the speeds stand the divergence from the reference
 engine, the bytes that a token reads against the memory's measured bandwidth, and what a
-conversation costs: its second turn, and two at once.
+conversation costs: its second turn, two at once, and decoding on cores that others keep busy.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import statistics
 import subprocess
 import threading
@@ -22,13 +23,14 @@ import numpy as np
 
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models import bench_divergence, bench_torch, llama_cpp
+from aiki_kernel.models.bench_busy import busy_rows
 from aiki_kernel.models.blas import set_threads
 from aiki_kernel.models.engine import Floats, LanguageModel
 from aiki_kernel.models.engines import numpy_engine
 from aiki_kernel.models.fingerprint import fingerprint
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.memory import resident_bytes
-from aiki_kernel.models.mojo_engine import MojoModel, tiles_file
+from aiki_kernel.models.mojo_engine import CHUNK, MojoModel, tiles_file
 
 PREFILLS = (128, 512)  # tokens of a prompt
 CONTEXTS = (64, 1500)  # tokens before those that are decoded
@@ -78,6 +80,14 @@ def measure(
             if peers:
                 say(f"llama.cpp, {count} threads")
                 rows += _llama_cpp(path, cache, count, repeats, result["notes"])
+        if max(threads) > 1:
+            say("Busy cores")
+            one, every = (
+                MojoModel(file, threads=count, stored=tiles_file(cache, digest))
+                for count in (1, max(threads))
+            )
+            result["busy_rows"] = busy_rows(one, every, every.threads, ids)
+            del one, every
         say("NumPy")
         judge = numpy_engine(file, threads=threads[0])
         row = _decode(judge, ids, CONTEXTS[0], 1, 8)
@@ -92,6 +102,7 @@ def measure(
         compared = bench_divergence.passages(file, model.context_length, texts, reference)
         result["kl"] = _divergence(judge, model, compared, path if peers else None, result["notes"])
     _ratios(rows)
+    rows += result.pop("busy_rows", [])
     return result
 
 
@@ -136,11 +147,13 @@ def _decode(
 
 
 def _roof(row: dict[str, Any], model: MojoModel, bandwidth: float) -> dict[str, Any]:
-    """Bytes of weights a second, and their share of what the memory gives."""
-    if not row["work"].startswith("decode"):
-        return {}
-    speed = row["tokens_s"] * model.weights.read_bytes
-    return {"bytes_s": speed, "of_bandwidth": speed / bandwidth}
+    """Bytes of weights a token, and for decoding a second: their share of what memory gives."""
+    read = model.weights.read_bytes
+    work, _, count = row["work"].rpartition(" ")
+    if work == "prefill":  # a pass reads them once for all its tokens
+        return {"token_bytes": read * math.ceil(int(count) / CHUNK) / int(count)}
+    speed = row["tokens_s"] * read
+    return {"token_bytes": read, "bytes_s": speed, "of_bandwidth": speed / bandwidth}
 
 
 def _bandwidth(threads: int) -> float:

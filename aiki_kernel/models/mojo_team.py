@@ -16,7 +16,7 @@ from typing import Any
 
 _TRIAL = 3  # steps of a trial with the other number
 _FIRST_REST, _CHANGED_REST, _LONGEST_REST = 4, 16, 512  # steps before the next trial
-_SLOWER = 1.2  # all threads this much slower than they can be calls for a trial at once
+_SLOWER = 1.2  # all threads so much slower than they can be, or one so much faster: try at once
 _HOPELESS = 1.4  # a step of a trial this much slower than usual ends it
 MOST_THREADS = 8
 
@@ -67,6 +67,7 @@ class Pace:
         self.using = threads
         self._times: dict[int, deque[float]] = {n: deque(maxlen=_TRIAL) for n in (1, threads)}
         self._best = float("inf")  # of all threads, since they were last chosen
+        self._alone = 0.0  # of one thread, when it was last chosen
         self._trial = 0  # steps left of the one that runs
         self._pause = self._rest = _FIRST_REST
 
@@ -84,11 +85,14 @@ class Pace:
                 self._decide()
             return
         self._rest -= 1
+        usual = median(self._times[threads])
         if self.using == self.threads:
             self._best = min(self._best, seconds)
-            slow = median(self._times[threads]) > _SLOWER * self._best
-            if slow and self._rest < self._pause - _TRIAL:
-                self._rest = 0
+            changed = usual > _SLOWER * self._best
+        else:  # a thread that is no longer disturbed tells that the cores are free again
+            changed = _SLOWER * usual < self._alone
+        if changed and self._rest < self._pause - _TRIAL:
+            self._rest = 0
         if self._rest <= 0:
             self._trial, self.using = _TRIAL, self._other()
             self._times[self.using].clear()
@@ -105,3 +109,4 @@ class Pace:
             self._pause = min(2 * self._pause, _LONGEST_REST)
         self._rest = self._pause
         self._best = median(self._times[self.threads])
+        self._alone = median(self._times[1])

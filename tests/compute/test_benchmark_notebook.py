@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aiki_kernel.compute.native import native
+from aiki_kernel.compute.native import load_best, native
+from aiki_kernel.models.bitnet_sample import TINY, write_bitnet
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "benchmark.ipynb"
 NUMPY = {"NumPy naive", "NumPy best, 1 thread", "NumPy best, default threads"}
@@ -37,11 +38,11 @@ def html_of(notebook: Path) -> str:
     return "".join("".join(data.get("text/html", "")) for data in shown)
 
 
-def lines_of(html: str) -> dict[str, int]:
-    """The lines of the picture, and how many points each has."""
-    image = re.search(r"src=\"data:image/svg\+xml;base64,([^\"]+)\"", html)
-    assert image, "no picture"
-    drawing = ElementTree.fromstring(base64.b64decode(image[1]))
+def lines_of(html: str, number: int = 0) -> dict[str, int]:
+    """The lines of a picture, and how many points each has."""
+    images = re.findall(r"src=\"data:image/svg\+xml;base64,([^\"]+)\"", html)
+    assert len(images) > number, "no picture"
+    drawing = ElementTree.fromstring(base64.b64decode(images[number]))
     return {
         line.attrib["data-line"]: len(line.attrib["points"].split())
         for line in drawing.iter("{http://www.w3.org/2000/svg}polyline")
@@ -53,6 +54,8 @@ def test_papermill_runs_it_and_it_draws_a_line_a_backend(aiki_home: Path, tmp_pa
     out = tmp_path / "out.ipynb"
     words = [sys.executable, "-m", "papermill", "--no-progress-bar", str(NOTEBOOK), str(out)]
     words += ["-p", "sizes", "300,700", "-p", "peers", "False", "-p", "home", str(aiki_home)]
+    words += ["-p", "model", str(write_bitnet(tmp_path / "tiny.gguf", TINY))]
+    words += ["-p", "generate", str(load_best("language").library is not None)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     html = html_of(out)
@@ -62,6 +65,10 @@ def test_papermill_runs_it_and_it_draws_a_line_a_backend(aiki_home: Path, tmp_pa
     assert sum("memory floor" in name for name in lines) == 2
     assert {lines[name] for name in wanted} == {2}
     assert html.count("recall@10") >= 3
+    if load_best("language").library is not None:
+        roofline = lines_of(html, 1)
+        assert roofline["mojo, 1 thread"] == 3
+        assert any(name.startswith("memory, 1 thread") for name in roofline)
 
 
 def test_what_is_saved_was_a_run_of_all_backends() -> None:

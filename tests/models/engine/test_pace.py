@@ -38,6 +38,14 @@ def test_it_changes_with_the_machine() -> None:
     assert pace.using == 2
 
 
+def test_cores_that_become_free_are_used_soon_however_long_they_were_busy() -> None:
+    pace = Pace(2)
+    run(pace, 2000, 2.0, 8.0)
+    assert pace.using == 1
+    run(pace, 12, 1.0, 0.7)
+    assert pace.using == 2
+
+
 def test_one_thread_is_left_alone() -> None:
     pace = Pace(1)
     run(pace, 10, 1.0, 1.0)
