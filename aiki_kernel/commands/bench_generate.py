@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.registry import command
@@ -19,6 +19,9 @@ def generate(
     threads: Annotated[str, Arg("numbers of threads, with commas between them")] = "1,2",
     repeats: Annotated[int, Arg("how often each is measured")] = 3,
     peers: Annotated[bool, Arg("also llama.cpp, fetched once where it can be")] = True,
+    texts: Annotated[str, Arg("files of text to compare probabilities on, commas between")] = "",
+    reference: Annotated[Path | None, Arg("JSON of greedy answers to compare on as well")] = None,
+    torch: Annotated[str, Arg("a Python with transformers and torch; else this one")] = "",
 ) -> Result:
     """Measure tokens a second: the Mojo engine, the NumPy engine and llama.cpp on the same file.
 
@@ -26,6 +29,7 @@ def generate(
     busy process on each core, it is how many times as fast all threads are than that row's one.
     """
     from aiki_kernel.models import weights
+    from aiki_kernel.models.bench_divergence import read_text
     from aiki_kernel.models.bench_generate import measure
 
     try:
@@ -45,6 +49,9 @@ def generate(
         threads=counts,
         repeats=repeats,
         peers=peers,
+        texts={Path(name).name: read_text(Path(name)) for name in texts.split(",") if name},
+        reference=reference,
+        torch=torch or sys.executable,
         say=lambda text: print(text, file=sys.stderr),  # noqa: T201
     )
     names = ("threads", "tokens/s", "times", "GB/s", "of bandwidth")
@@ -65,11 +72,23 @@ def generate(
         title=data["model"],
     )
     told = (
-        f"KL to the reference {data['kl_mean']:.5f} (at most {data['kl_max']:.5f}); two "
-        f"conversations at once {data['two_of_one']:.2f} times the tokens of one; "
+        f"{_divergence(data['kl'])} Two conversations at once give "
+        f"{data['two_of_one']:.2f} times the tokens of one; "
         f"resident {data['resident_bytes'] / 1e6:.0f} MB."
     )
     if "second_of_first" in data:
         told += f" A second turn takes {data['second_of_first']:.0%} of the first to begin."
     told = " ".join([told, *data["notes"]])
     return Result(data, f"{table.text(context)}\n\n{told}", f"{table.html()}<p>{told}</p>")
+
+
+def _divergence(kl: dict[str, Any]) -> str:
+    """What is told of it in words."""
+    told = [
+        f"{name} {kl[name]['mean']:.6f} (at most {kl[name]['max']:.5f}; another likeliest token "
+        f"{kl[name]['other_tokens']} times, float32's first two at most "
+        f"{kl[name]['widest_gap']:.3f} apart)"
+        for name in ("mojo", "llama.cpp")
+        if name in kl
+    ]
+    return f"KL to float32 over {kl['positions']} positions: {'; '.join(told)}."

@@ -8,6 +8,7 @@ conversation costs: its second turn, two at once, and decoding on cores that oth
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import statistics
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from aiki_kernel.errors import ModelError
-from aiki_kernel.models import llama_cpp
+from aiki_kernel.models import bench_divergence, bench_torch, llama_cpp
 from aiki_kernel.models.bench_busy import busy_rows
 from aiki_kernel.models.blas import set_threads
 from aiki_kernel.models.engine import Floats, LanguageModel
@@ -42,9 +43,22 @@ Say = Callable[[str], None]
 
 
 def measure(
-    path: Path, cache: Path, *, threads: Sequence[int], repeats: int, peers: bool, say: Say
+    path: Path,
+    cache: Path,
+    *,
+    threads: Sequence[int],
+    repeats: int,
+    peers: bool,
+    texts: dict[str, str],
+    reference: Path | None,
+    torch: str,
+    say: Say,
 ) -> dict[str, Any]:
-    """All rows for the model in ``path``. Raises :class:`ModelError` where Mojo cannot run it."""
+    """All rows for the model in ``path``. Raises :class:`ModelError` where Mojo cannot run it.
+
+    ``texts`` and ``reference``: see :func:`~aiki_kernel.models.bench_divergence.passages`;
+    ``torch`` is a Python that may have transformers and torch.
+    """
     ids = _some_tokens(path)
     digest = fingerprint(path, cache)
     rows: list[dict[str, Any]] = []
@@ -76,9 +90,17 @@ def measure(
             del one, every
         say("NumPy")
         judge = numpy_engine(file, threads=threads[0])
-        result |= _divergence(judge, model, ids)
         row = _decode(judge, ids, CONTEXTS[0], 1, 8)
         rows.append({**row, "engine": "numpy", "threads": threads[0]})
+        if peers:
+            say("transformers+torch")
+            other, why = bench_torch.measured(torch, path, threads[0], CONTEXTS[0], 16)
+            rows += [other] if other else []
+            result["notes"] += [why] if why else []
+        say("divergence from float32")
+        judge = numpy_engine(file, threads=max(threads))
+        compared = bench_divergence.passages(file, model.context_length, texts, reference)
+        result["kl"] = _divergence(judge, model, compared, path if peers else None, result["notes"])
     _ratios(rows)
     rows += result.pop("busy_rows", [])
     return result
@@ -190,21 +212,29 @@ def _pair(model: MojoModel, ids: list[int]) -> dict[str, Any]:
     }
 
 
-def _divergence(judge: LanguageModel, model: LanguageModel, ids: list[int]) -> dict[str, Any]:
-    """Kullback-Leibler divergence from the reference over some positions, in nats."""
-    found = []
-    ours, theirs = model.new_state(), judge.new_state()
-    for start in range(0, 96, 8):
-        piece = ids[start : start + 8]
-        p = _logs(judge.forward(piece, theirs, _NEVER))
-        q = _logs(model.forward(piece, ours, _NEVER))
-        found.append(float((np.exp(p) * (p - q)).sum()))
-    return {"kl_mean": statistics.fmean(found), "kl_max": max(found)}
-
-
-def _logs(scores: Floats) -> Any:
-    shifted = scores.astype(np.float64) - float(scores.max())
-    return shifted - np.log(np.exp(shifted).sum())
+def _divergence(
+    judge: LanguageModel,
+    model: LanguageModel,
+    passages: Sequence[bench_divergence.Passage],
+    path: Path | None,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Kullback-Leibler divergence from the reference, in nats; llama.cpp's own on ``path``."""
+    with contextlib.ExitStack() as stack:
+        others: list[bench_divergence.Reader] = [bench_divergence.EngineReader("mojo", model)]
+        if path is not None:
+            try:
+                program = llama_cpp.find("llama-server", llama_cpp.fetch())
+                if program is not None:
+                    server = bench_divergence.serving(program, path, 1, model.vocabulary)
+                    others.append(stack.enter_context(server))
+            except ModelError as error:
+                if str(error) not in notes:
+                    notes.append(str(error))
+        expected = bench_divergence.EngineReader("numpy", judge)
+        rows = bench_divergence.compare(expected, others, passages)
+        total = bench_divergence.summed(rows, [other.name for other in others])
+    return {**total, "texts": rows}
 
 
 def _llama_cpp(

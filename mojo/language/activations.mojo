@@ -1,6 +1,6 @@
 """What happens to activations between the matrices: norms, rotation, 8-bit codes, gates."""
 from std.math import exp, sqrt
-from registers import BLOCK, F16, Floats, I16, NARROW, SignedBytes
+from registers import BLOCK, F16, Floats, I16, SignedBytes
 from tiles import Panel
 
 
@@ -57,8 +57,9 @@ def encode_token(x: Floats, n: Int, panel: Panel, width: Int, place: Int):
     panel.sums[unsafe_offset=place] = Float32(sum.reduce_add()) * (top / 127.0)
 
 
-comptime FINE_FEW = 4  # one block in so many is coded twice: for few tokens
-comptime FINE_MANY = 6  # and for many
+comptime FINE = 8  # one block in so many is coded twice, of most tokens of a long prompt
+comptime SHORT = 96  # with so few tokens all blocks of all of them are
+comptime LATE = 24  # and those of a panel that begins so near to the end
 
 
 def fine_bar(energies: Floats, blocks: Int, keep: Int) -> Float32:
@@ -81,10 +82,22 @@ def fine_bar(energies: Floats, blocks: Int, keep: Int) -> Float32:
     return max(high, 1e-30)
 
 
-def refine(x: Floats, stride: Int, count: Int, n: Int, panel: Panel, width: Int, energies: Floats):
+def refine(
+    x: Floats,
+    stride: Int,
+    count: Int,
+    n: Int,
+    panel: Panel,
+    width: Int,
+    energies: Floats,
+    share: Int,
+):
     """Code once more what rounding left over in the blocks that carry most of the error.
 
-    `x` holds `count` rows of n activations that the panel has coded; `energies` is room.
+    `x` holds `count` rows of n activations that the panel has coded; `energies` is room. One block
+    in `share` is coded twice. For single tokens all are: that costs them little, since reading
+    the weights takes the time, and the errors of one are seen in every score. Half of the blocks
+    were slower than all, since no branch predictor guesses which.
     """
     var blocks = n // BLOCK
     for b in range((blocks + 15) // 16 * 16):
@@ -94,7 +107,6 @@ def refine(x: Floats, stride: Int, count: Int, n: Int, panel: Panel, width: Int,
                 var s = panel.scales[unsafe_offset=b * width + j]
                 energy += s * s
         energies[unsafe_offset=b] = energy
-    var share = FINE_FEW if width <= NARROW else FINE_MANY
     var bar = fine_bar(energies, blocks, (blocks + share - 1) // share)
     for b in range(blocks):
         var fine = energies[unsafe_offset=b] >= bar

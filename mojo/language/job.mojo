@@ -4,7 +4,7 @@ Tokens come in segments, one for each conversation: the tokens of a segment foll
 and have a cache of their own. A prompt is one segment of many tokens, a batch of decodes is many
 segments of one.
 """
-from activations import encode, encode_token, normalise, refine, spread
+from activations import FINE, LATE, SHORT, encode, encode_token, normalise, refine, spread
 from attention import Cache
 from model import GROUPS, HEAD, Matrix, Model, ROTARY, Scratch
 from registers import BLOCK, Floats, Halves, Ints, NARROW, TILE, WIDE, Words
@@ -137,7 +137,9 @@ def fill_panel(
         if needed & FLOATING != 0:
             spread(x.unsafe_offset(j * stride), columns, panel, width, j)
     if needed & BLOCKWISE != 0:
-        refine(x, stride, count, columns, panel, width, energies)
+        var all = width <= NARROW or rows <= SHORT or first + LATE >= rows
+        var share = 1 if all else FINE
+        refine(x, stride, count, columns, panel, width, energies, share)
 
 
 def hand_over(

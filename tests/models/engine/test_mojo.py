@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +16,7 @@ import pytest
 
 from aiki_kernel.compute import native
 from aiki_kernel.errors import ModelError
-from aiki_kernel.models import mojo_engine
+from aiki_kernel.models import bench_divergence, llama_cpp, mojo_engine
 from aiki_kernel.models.bitnet import BitNet
 from aiki_kernel.models.bitnet_sample import TINY, write_bitnet
 from aiki_kernel.models.chat import ChatMessage, Finished
@@ -29,6 +31,8 @@ pytestmark = pytest.mark.skipif(
 
 NEVER = threading.Event()
 NEAR_TIE = 0.05  # difference of log-probabilities below which either token may win
+SHARED = Path(os.environ.get("AIKI_SHARED") or Path(__file__).parents[4] / "shared")
+REFERENCE = SHARED / "data" / "smollm2_reference.json"
 TEXT = "The tide comes in, the tide goes out; Harald watches from Bergen and counts the boats. "
 
 
@@ -74,6 +78,48 @@ def test_it_follows_the_reference_engine(smollm: LocalModel, swift: LocalModel) 
         expected = smollm.engine.forward([token], theirs, NEVER)
     assert np.mean(divergences) < 0.0015
     assert max(divergences) < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_greedy_answers_are_the_references(smollm_path: Path, threads: int) -> None:
+    """Whole answers, token by token, against the probabilities of float32 that are kept."""
+    if not REFERENCE.is_file():
+        pytest.skip(f"GREEDY NOT CHECKED: {REFERENCE} is absent; set AIKI_SHARED to its folder")
+    cache = smollm_path.parent / ".cache"
+    model = LocalModel.load(smollm_path, cache=cache, engine="mojo", threads=threads)
+    for row in json.loads(REFERENCE.read_text("utf-8"))["rows"]:
+        state, tokens = model.engine.new_state(), row["prompt_ids"]
+        for step, (token, top) in enumerate(zip(row["tokens"], row["top5"], strict=True)):
+            logs = log_softmax(model.engine.forward(tokens, state, NEVER))
+            (_, first), (_, second) = top[:2]
+            near = first - second < NEAR_TIE
+            assert int(logs.argmax()) == token or near, f"{row['prompt']}, step {step}"
+            worst = max(abs(logs[number] - expected) for number, expected in top[:2])
+            assert worst < NEAR_TIE, f"{row['prompt']}, step {step}: off by {worst}"
+            tokens = [token]
+
+
+@pytest.mark.slow
+def test_its_divergence_is_below_llama_cpps(
+    smollm: LocalModel, swift: LocalModel, smollm_path: Path
+) -> None:
+    """As `aiki bench generate` measures it, at a few positions."""
+    try:
+        program = llama_cpp.find("llama-server", llama_cpp.fetch())
+    except ModelError as error:
+        pytest.skip(f"NO LLAMA.CPP HERE: {error}")
+    assert program is not None
+    ids = tuple(swift.tokenizer.encode(TEXT * 20)[:300])
+    passage = bench_divergence.Passage("tides", ids, (20, 40, 300))
+    engine = swift.engine
+    with bench_divergence.serving(program, smollm_path, 1, engine.vocabulary) as server:
+        judge = bench_divergence.EngineReader("numpy", smollm.engine)
+        ours = bench_divergence.EngineReader("mojo", engine)
+        rows = bench_divergence.compare(judge, [ours, server], [passage])
+    total = bench_divergence.summed(rows, ["mojo", "llama.cpp"])
+    assert total["positions"] == 3
+    assert 0 < total["mojo"]["mean"] < total["llama.cpp"]["mean"] < 0.1
 
 
 @pytest.mark.slow
