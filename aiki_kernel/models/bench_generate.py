@@ -13,6 +13,7 @@ import json
 import math
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -49,10 +50,10 @@ def measure(
     threads: Sequence[int],
     repeats: int,
     peers: bool,
-    texts: dict[str, str],
-    reference: Path | None,
-    torch: str,
     say: Say,
+    texts: dict[str, str] | None = None,
+    reference: Path | None = None,
+    torch: str = sys.executable,
 ) -> dict[str, Any]:
     """All rows for the model in ``path``. Raises :class:`ModelError` where Mojo cannot run it.
 
@@ -99,7 +100,7 @@ def measure(
             result["notes"] += [why] if why else []
         say("divergence from float32")
         judge = numpy_engine(file, threads=max(threads))
-        compared = bench_divergence.passages(file, model.context_length, texts, reference)
+        compared = bench_divergence.passages(file, model.context_length, texts or {}, reference)
         result["kl"] = _divergence(judge, model, compared, path if peers else None, result["notes"])
     _ratios(rows)
     rows += result.pop("busy_rows", [])
