@@ -47,11 +47,14 @@ class TestConformance(_WithServer, jkt.KernelTests):
         {
             "text": "%aiki_",
             "matches": {
+                "%aiki_backend",
                 "%aiki_bench",
                 "%aiki_config",
+                "%aiki_consult",
                 "%aiki_cost",
                 "%aiki_memory",
                 "%aiki_model",
+                "%aiki_route",
                 "%aiki_session",
             },
         },
