@@ -25,6 +25,13 @@ def _is_ours(variable: str) -> bool:
     return variable.startswith("AIKI_") or variable.endswith("_API_KEY")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What drives browsers and processes on a shared machine may try once more; it is reported."""
+    for item in items:
+        if item.get_closest_marker("browser") or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_user_environment() -> Iterator[None]:
     """No test sees the user's own ``AIKI_*`` settings, keys or home, whatever it forgets."""

@@ -67,18 +67,25 @@ def interpolate(text: str, namespace: Mapping[str, Any]) -> str:
     """``text`` with every reference that can be resolved in ``namespace`` replaced."""
     out, position = [], 0
     for found in references(text):
-        value = resolve(found, namespace)
-        if value is _MISSING:
-            continue
-        try:
-            shown = str(value)
-        except Exception:  # noqa: S112 - a value that cannot be written stays as it was typed
-            continue
-        if len(shown) > LIMIT:
-            shown = f"{shown[:LIMIT]}… ({len(shown):,} characters in all)"
-        out += [text[position : found.start], shown]
-        position = found.end
+        shown = _written(resolve(found, namespace))
+        if shown is not None:
+            out += [text[position : found.start], shown]
+            position = found.end
     return "".join([*out, text[position:]])
+
+
+def _written(value: Any) -> str | None:
+    """A value as the message has it; None for what is missing or cannot be written: that stays
+    as it was typed."""
+    if value is _MISSING:
+        return None
+    try:
+        shown = str(value)
+    except Exception:
+        return None
+    if len(shown) > LIMIT:
+        shown = f"{shown[:LIMIT]}… ({len(shown):,} characters in all)"
+    return shown
 
 
 def references(text: str) -> list[Found]:

@@ -8,6 +8,7 @@ up to size. Written piece by piece: 1.2 GB take a few megabytes of memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ TWO_B_FOUR_T = Shape(
 )
 """BitNet-b1.58-2B-4T: 2.4 billion weights, 2.1 of them ternary."""
 
-TINY = Shape(
+TINY = replace(
+    TWO_B_FOUR_T,
     layers=3,
     width=256,
     hidden=512,
@@ -46,9 +48,6 @@ TINY = Shape(
     rotary=64,
     vocabulary=384,
     context=512,
-    epsilon=1e-5,
-    base=500_000.0,
-    architecture=BITNET,
 )
 """Small enough for a test; its rows divide into blocks of every ternary type."""
 

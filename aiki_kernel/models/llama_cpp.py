@@ -102,24 +102,24 @@ def _mirror(part: Path) -> str:
 
 def _unpack(part: Path) -> None:
     for package in sorted((part / "debs").glob("*.deb")):
-        _call(["dpkg-deb", "-x", str(package), str(part / "root")], part)
+        _call(["dpkg-deb", "-x", str(package), str(part / "unpacked")], part)
     shutil.rmtree(part / "debs")
     # ggml looks for its code for each CPU beside the running program, which is the C library's
     # own loader here.
-    libraries = part / "root" / _LIBRARIES
+    libraries = part / "unpacked" / _LIBRARIES
     for path in (libraries / "ggml" / "backends0").glob("*.so"):
         (libraries / path.name).symlink_to(path.relative_to(libraries))
 
 
 def _write_starters(folder: Path) -> None:
     """A script for each program; the last one written is the first that is looked for."""
-    libraries = folder / "root" / _LIBRARIES
+    libraries = folder / "unpacked" / _LIBRARIES
     for program in reversed(PROGRAMS):
         starter = folder / program
         starter.write_text(
             "#!/bin/sh\n"
             f"exec '{libraries}/ld-linux-x86-64.so.2' --library-path "
-            f"'{libraries}:{libraries}/llama' '{folder}/root/usr/bin/{program}' \"$@\"\n",
+            f"'{libraries}:{libraries}/llama' '{folder}/unpacked/usr/bin/{program}' \"$@\"\n",
             "utf-8",
         )
         starter.chmod(starter.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)

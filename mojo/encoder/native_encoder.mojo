@@ -9,74 +9,32 @@ The layout of Py_buffer (ten words: buf, obj, len, itemsize, ...), PyMethodDef a
 PyModuleDef is that of CPython 3.11 and later on 64-bit machines.
 """
 from std.ffi import external_call
-from std.memory import Pointer
 from encode import Model, encode, fits, image_bytes, scratch_bytes, words_bytes
 from pieces import Pieces, cut, mapped_length
 from pieces import scratch_bytes as cut_bytes
-from registers import Bytes, Floats, HAS_VBMI, HAS_VNNI, Ints, LINE, Words
-
-comptime Function = def(Int, Words, Int) thin abi("C") -> Int
-comptime Destructor = def(Int) thin abi("C") -> None
+from python import (
+    VIEW,
+    acquire,
+    held_at,
+    in_capsule,
+    length,
+    method,
+    new_module,
+    new_number,
+    new_table,
+    number,
+    raised,
+    refuse,
+    release,
+    variant,
+)
+from registers import Bytes, Floats, Ints, LINE, Words
 
 comptime MODEL: StaticString = "aiki.encoder"
 comptime VOCABULARY: StaticString = "aiki.pieces"
-comptime VIEW = 10  # words of a Py_buffer
 comptime VIEWS = 2  # the most that a capsule holds
 comptime NUMBERS = 8  # beside the views: a shape
 comptime MOST_TOKENS = 1 << 20
-
-
-@always_inline
-def text(s: StaticString) -> Int:
-    """The address of a literal's bytes; literals end with a zero byte."""
-    return Int(s.unsafe_ptr())
-
-
-def refuse(kind: StaticString, message: StaticString) -> Int:
-    """Set a Python exception of a built-in class; returns the null object."""
-    var builtins = external_call["PyEval_GetBuiltins", Int]()
-    var exception = external_call["PyDict_GetItemString", Int](builtins, text(kind))
-    external_call["PyErr_SetString", NoneType](exception, text(message))
-    return 0
-
-
-@always_inline
-def number(o: Int) -> Int:
-    """A Python integer; -1 and an exception set when it is none."""
-    return external_call["PyLong_AsSsize_t", Int](o)
-
-
-@always_inline
-def raised() -> Bool:
-    """Whether an exception is set."""
-    return external_call["PyErr_Occurred", Int]() != 0
-
-
-@always_inline
-def new_number(n: Int) -> Int:
-    """A Python integer."""
-    return external_call["PyLong_FromSsize_t", Int](n)
-
-
-@always_inline
-def acquire(o: Int, view: Words, writable: Bool) -> Bool:
-    """Hold an object's contiguous buffer."""
-    return (
-        external_call["PyObject_GetBuffer", Int32](o, Int(view), Int32(1) if writable else Int32(0))
-        == 0
-    )
-
-
-@always_inline
-def release(view: Words):
-    """Give a buffer back; a zeroed view is left alone by Python."""
-    external_call["PyBuffer_Release", NoneType](Int(view))
-
-
-@always_inline
-def length(view: Words) -> Int:
-    """Bytes of a held buffer."""
-    return view[unsafe_offset=2]
 
 
 def new_words(count: Int) -> Int:
@@ -95,14 +53,14 @@ def drop(w: Words, views: Int):
 
 def forget_model(capsule: Int) abi("C") -> None:
     """Destructor of a model's capsule."""
-    var at = external_call["PyCapsule_GetPointer", Int](capsule, text(MODEL))
+    var at = held_at(capsule, MODEL)
     if at != 0:
         drop(Words(unsafe_from_address=at), VIEWS)
 
 
 def forget_pieces(capsule: Int) abi("C") -> None:
     """Destructor of a vocabulary's capsule."""
-    var at = external_call["PyCapsule_GetPointer", Int](capsule, text(VOCABULARY))
+    var at = held_at(capsule, VOCABULARY)
     if at != 0:
         drop(Words(unsafe_from_address=at), VIEWS)
 
@@ -172,10 +130,7 @@ def bind_model(module: Int, args: Words, count: Int) abi("C") -> Int:
         elif length(w) < image_bytes(m) or length(w.unsafe_offset(VIEW)) < words_bytes(m):
             _ = refuse("ValueError", "a buffer is too short for the model's shape")
         else:
-            var destructor: Destructor = forget_model
-            var capsule = external_call["PyCapsule_New", Int](
-                at, text(MODEL), Pointer(to=destructor).unsafe_bitcast[Int]()[]
-            )
+            var capsule = in_capsule(at, MODEL, forget_model)
             if capsule != 0:
                 return capsule
     drop(w, VIEWS)
@@ -217,10 +172,7 @@ def bind_pieces(module: Int, args: Words, count: Int) abi("C") -> Int:
         elif length(w) < v.length() or not v.valid():
             _ = refuse("ValueError", "the image does not hold this vocabulary")
         else:
-            var destructor: Destructor = forget_pieces
-            var capsule = external_call["PyCapsule_New", Int](
-                at, text(VOCABULARY), Pointer(to=destructor).unsafe_bitcast[Int]()[]
-            )
+            var capsule = in_capsule(at, VOCABULARY, forget_pieces)
             if capsule != 0:
                 return capsule
     drop(w, VIEWS)
@@ -233,7 +185,7 @@ def tokens(module: Int, args: Words, count: Int) abi("C") -> Int:
     """
     if count != 3:
         return refuse("TypeError", "tokens() takes 3 arguments")
-    var at = external_call["PyCapsule_GetPointer", Int](args[unsafe_offset=0], text(VOCABULARY))
+    var at = held_at(args[unsafe_offset=0], VOCABULARY)
     if at == 0:
         return 0
     var v = pieces_of(Words(unsafe_from_address=at))
@@ -278,7 +230,7 @@ def room(module: Int, args: Words, count: Int) abi("C") -> Int:
     """
     if count != 3:
         return refuse("TypeError", "room() takes 3 arguments")
-    var at = external_call["PyCapsule_GetPointer", Int](args[unsafe_offset=0], text(MODEL))
+    var at = held_at(args[unsafe_offset=0], MODEL)
     if at == 0:
         return 0
     var n = number(args[unsafe_offset=1])
@@ -316,7 +268,7 @@ def encode_texts(module: Int, args: Words, count: Int) abi("C") -> Int:
     """
     if count != 6:
         return refuse("TypeError", "encode() takes 6 arguments")
-    var at = external_call["PyCapsule_GetPointer", Int](args[unsafe_offset=0], text(MODEL))
+    var at = held_at(args[unsafe_offset=0], MODEL)
     if at == 0:
         return 0
     var m = model_of(Words(unsafe_from_address=at))
@@ -370,39 +322,14 @@ def encode_texts(module: Int, args: Words, count: Int) abi("C") -> Int:
     return result
 
 
-def variant(module: Int, args: Words, count: Int) abi("C") -> Int:
-    """Which variant this is: 2 VBMI, 1 VNNI, 0 AVX2."""
-    comptime if HAS_VBMI:
-        return new_number(2)
-    elif HAS_VNNI:
-        return new_number(1)
-    else:
-        return new_number(0)
-
-
-@always_inline
-def method(table: Words, i: Int, name: StaticString, function: Function):
-    """Fill a PyMethodDef: name, function, METH_FASTCALL, no docstring."""
-    var f = function
-    table[unsafe_offset=4 * i] = text(name)
-    table[unsafe_offset=4 * i + 1] = Pointer(to=f).unsafe_bitcast[Int]()[]
-    table[unsafe_offset=4 * i + 2] = 0x80
-    table[unsafe_offset=4 * i + 3] = 0
-
-
 @export
 def PyInit_native_encoder() abi("C") -> Int:
-    """Make the module; its two tables live as long as the process."""
-    var definition = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](13, 8))
-    var methods = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](7 * 4, 8))
+    """Make the module."""
+    var methods = new_table(6)
     method(methods, 0, "bind_model", bind_model)
     method(methods, 1, "bind_pieces", bind_pieces)
     method(methods, 2, "tokens", tokens)
     method(methods, 3, "room", room)
     method(methods, 4, "encode", encode_texts)
     method(methods, 5, "variant", variant)
-    definition[unsafe_offset=0] = 1  # reference count of the definition
-    definition[unsafe_offset=5] = text("native_encoder")
-    definition[unsafe_offset=7] = -1  # no state of its own
-    definition[unsafe_offset=8] = Int(methods)
-    return external_call["PyModule_Create2", Int](Int(definition), Int32(1013))
+    return new_module("native_encoder", methods)

@@ -5,7 +5,6 @@ compares every length with what the kernels will touch before anything is read. 
 lock is released around the work. Helpers call `serve` and stay in it until `dismiss`.
 """
 from std.ffi import external_call
-from std.memory import Pointer
 from forward import run
 from job import Job, SEGMENT
 from model import (
@@ -25,19 +24,22 @@ from model import (
     sound_header,
 )
 from python import (
-    Function,
     VIEW,
     acquire,
+    held_at,
+    in_capsule,
     length,
     method,
+    new_module,
     new_number,
+    new_table,
     number,
     raised,
     refuse,
     release,
-    text,
+    variant,
 )
-from registers import HAS_VNNI, Ints, TILE, WIDE, Words, round_up
+from registers import Ints, TILE, WIDE, Words, round_up
 from team import (
     ARRIVED,
     JOB_BEFORE,
@@ -51,7 +53,6 @@ from team import (
     start,
 )
 
-comptime Destructor = def(Int) thin abi("C") -> None
 comptime MODEL: StaticString = "aiki.language.model"
 comptime TEAM: StaticString = "aiki.language.team"
 comptime FIXED = 11  # arguments of `run` before the caches
@@ -62,7 +63,7 @@ comptime MOST_THREADS = 64
 
 def forget_model(capsule: Int) abi("C") -> None:
     """Give the arena back. The words before the model's own are its buffer."""
-    var at = external_call["PyCapsule_GetPointer", Int](capsule, text(MODEL))
+    var at = held_at(capsule, MODEL)
     if at != 0:
         release(Words(unsafe_from_address=at))
         external_call["PyMem_RawFree", NoneType](at)
@@ -70,7 +71,7 @@ def forget_model(capsule: Int) abi("C") -> None:
 
 def forget_team(capsule: Int) abi("C") -> None:
     """Free a team; its helpers hold references, so none is left."""
-    var at = external_call["PyCapsule_GetPointer", Int](capsule, text(TEAM))
+    var at = held_at(capsule, TEAM)
     if at != 0:
         external_call["free", NoneType](at)
 
@@ -115,10 +116,7 @@ def open_model(module: Int, args: Words, count: Int) abi("C") -> Int:
             elif not sound_header(model) or not settle(model, w[unsafe_offset=0], length(w)):
                 _ = refuse("ValueError", "the plan does not fit the arena")
             else:
-                var destructor: Destructor = forget_model
-                result = external_call["PyCapsule_New", Int](
-                    at, text(MODEL), Pointer(to=destructor).unsafe_bitcast[Int]()[]
-                )
+                result = in_capsule(at, MODEL, forget_model)
             if result == 0:
                 release(w)
         if result == 0:
@@ -131,7 +129,7 @@ def open_model(module: Int, args: Words, count: Int) abi("C") -> Int:
 @always_inline
 def model_of(capsule: Int) -> Model:
     """The model of a capsule; a null one and an exception when it is something else."""
-    var at = external_call["PyCapsule_GetPointer", Int](capsule, text(MODEL))
+    var at = held_at(capsule, MODEL)
     return Model(Words(unsafe_from_address=at + VIEW * 8 if at != 0 else 0))
 
 
@@ -172,17 +170,14 @@ def make_team(module: Int, args: Words, count: Int) abi("C") -> Int:
     var words = Ints(unsafe_from_address=at)
     for i in range(TEAM_BYTES // 4):
         words[unsafe_offset=i] = 0
-    var destructor: Destructor = forget_team
-    return external_call["PyCapsule_New", Int](
-        at, text(TEAM), Pointer(to=destructor).unsafe_bitcast[Int]()[]
-    )
+    return in_capsule(at, TEAM, forget_team)
 
 
 def serve(module: Int, args: Words, count: Int) abi("C") -> Int:
     """Take (team, number): work as helper `number` (from 1) until the team is dismissed."""
     if count != 2:
         return refuse("TypeError", "serve() takes 2 arguments")
-    var at = external_call["PyCapsule_GetPointer", Int](args[unsafe_offset=0], text(TEAM))
+    var at = held_at(args[unsafe_offset=0], TEAM)
     var helper = number(args[unsafe_offset=1])
     if raised() or at == 0:
         return 0
@@ -206,7 +201,7 @@ def send_home(module: Int, args: Words, count: Int) abi("C") -> Int:
     """Take (team): its helpers return from `serve`."""
     if count != 1:
         return refuse("TypeError", "dismiss() takes 1 argument")
-    var at = external_call["PyCapsule_GetPointer", Int](args[unsafe_offset=0], text(TEAM))
+    var at = held_at(args[unsafe_offset=0], TEAM)
     if at == 0:
         return 0
     dismiss(Ints(unsafe_from_address=at))
@@ -267,7 +262,7 @@ def run_job(module: Int, args: Words, count: Int) abi("C") -> Int:
     if caches < 1 or caches > MOST_SEGMENTS:
         return refuse("TypeError", "run() takes 11 arguments and from 1 to 64 caches")
     var m = model_of(args[unsafe_offset=0])
-    var team = external_call["PyCapsule_GetPointer", Int](args[unsafe_offset=1], text(TEAM))
+    var team = held_at(args[unsafe_offset=1], TEAM)
     var threads = number(args[unsafe_offset=2])
     var first = number(args[unsafe_offset=3])
     var last = number(args[unsafe_offset=4])
@@ -323,19 +318,10 @@ def run_job(module: Int, args: Words, count: Int) abi("C") -> Int:
     return new_number(last) if ok else 0
 
 
-def variant(module: Int, args: Words, count: Int) abi("C") -> Int:
-    """Which variant this is: 1 VNNI, 0 AVX2."""
-    comptime if HAS_VNNI:
-        return new_number(1)
-    else:
-        return new_number(0)
-
-
 @export
 def PyInit_native_language() abi("C") -> Int:
-    """Make the module; its two tables live as long as the process."""
-    var definition = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](13, 8))
-    var methods = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](8 * 4, 8))
+    """Make the module."""
+    var methods = new_table(7)
     method(methods, 0, "open", open_model)
     method(methods, 1, "room", room)
     method(methods, 2, "team", make_team)
@@ -343,8 +329,4 @@ def PyInit_native_language() abi("C") -> Int:
     method(methods, 4, "dismiss", send_home)
     method(methods, 5, "run", run_job)
     method(methods, 6, "variant", variant)
-    definition[unsafe_offset=0] = 1  # reference count of the definition
-    definition[unsafe_offset=5] = text("native_language")
-    definition[unsafe_offset=7] = -1  # no state of its own
-    definition[unsafe_offset=8] = Int(methods)
-    return external_call["PyModule_Create2", Int](Int(definition), Int32(1013))
+    return new_module("native_language", methods)

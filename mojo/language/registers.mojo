@@ -1,37 +1,32 @@
-"""Pointer types, register shapes and what the target CPU can do.
+"""Register shapes of the language model's kernels, and their smallest product.
 
 Everything is written for registers of 16 floats or 64 bytes; on AVX2 the compiler uses two of
 its own for one of them. A tile is 16 rows of a matrix that lie interleaved, so that one register
 holds the same column of 16 rows and no sum is ever taken across lanes.
 """
-from std.memory import Pointer, bitcast
-from std.sys import CompilationTarget, llvm_intrinsic
-
-comptime Floats = Pointer[Float32, MutUntrackedOrigin]
-comptime Halves = Pointer[Float16, MutUntrackedOrigin]
-comptime Bytes = Pointer[UInt8, MutUntrackedOrigin]
-comptime SignedBytes = Pointer[Int8, MutUntrackedOrigin]
-comptime Shorts = Pointer[UInt16, MutUntrackedOrigin]
-comptime Ints = Pointer[Int32, MutUntrackedOrigin]
-comptime Words = Pointer[Int, MutUntrackedOrigin]
+from std.memory import bitcast
+from std.sys import llvm_intrinsic
+from machine import (
+    Bytes,
+    Floats,
+    HAS_AVX512,
+    HAS_VNNI,
+    Halves,
+    Ints,
+    Shorts,
+    SignedBytes,
+    Words,
+    round_up,
+)
 
 comptime F16 = SIMD[DType.float32, 16]
 comptime I16 = SIMD[DType.int32, 16]
 comptime U64 = SIMD[DType.uint8, 64]
 
-comptime HAS_AVX512 = CompilationTarget._has_feature["avx512bw"]()
-comptime HAS_VNNI = CompilationTarget._has_feature["avx512vnni"]()
-
 comptime TILE = 16  # rows of a matrix that are computed together
 comptime BLOCK = 32  # activations with one scale
 comptime WIDE = 12 if HAS_AVX512 else 4  # tokens that share one read of the weights
 comptime NARROW = 4
-
-
-@always_inline
-def round_up(n: Int, step: Int) -> Int:
-    """The smallest multiple of step that is not below n."""
-    return (n + step - 1) // step * step
 
 
 @always_inline

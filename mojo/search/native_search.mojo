@@ -6,15 +6,12 @@ the work. An index's buffers are held by a capsule, so they can neither move nor
 while it lives.
 """
 from std.ffi import external_call
-from std.memory import Pointer
 from lanes import (
     BLOCK_ROWS,
     Bytes,
     Counts,
     Doubles,
     Floats,
-    HAS_VBMI,
-    HAS_VNNI,
     Ints,
     Longs,
     round_up,
@@ -23,7 +20,6 @@ from codes1 import encode1, sign_bytes
 from codes8 import PAD, encode8
 from lists import Lists
 from python import (
-    Destructor,
     VIEW,
     Words,
     acquire,
@@ -31,13 +27,15 @@ from python import (
     in_capsule,
     length,
     method,
+    new_module,
     new_number,
+    new_table,
     number,
     numbers,
     raised,
     refuse,
     release,
-    text,
+    variant,
 )
 from search import CODES1, EXACT, Index, LISTS, LONGEST, Plan, answer_all, scratch_bytes
 
@@ -348,28 +346,13 @@ def search(module: Int, args: Words, count: Int) abi("C") -> Int:
     return result
 
 
-def variant(module: Int, args: Words, count: Int) abi("C") -> Int:
-    """Which variant this is: 2 VBMI, 1 VNNI, 0 AVX2."""
-    comptime if HAS_VBMI:
-        return new_number(2)
-    elif HAS_VNNI:
-        return new_number(1)
-    else:
-        return new_number(0)
-
-
 @export
 def PyInit_native_search() abi("C") -> Int:
-    """Make the module; its two tables live as long as the process."""
-    var definition = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](13, 8))
-    var methods = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](6 * 4, 8))
+    """Make the module."""
+    var methods = new_table(5)
     method(methods, 0, "bind", bind)
     method(methods, 1, "encode", encode)
     method(methods, 2, "search", search)
     method(methods, 3, "variant", variant)
     method(methods, 4, "bind_lists", bind_lists)
-    definition[unsafe_offset=0] = 1  # reference count of the definition
-    definition[unsafe_offset=5] = text("native_search")
-    definition[unsafe_offset=7] = -1  # no state of its own
-    definition[unsafe_offset=8] = Int(methods)
-    return external_call["PyModule_Create2", Int](Int(definition), Int32(1013))
+    return new_module("native_search", methods)

@@ -1,6 +1,6 @@
 """Random shapes against the encoder's kernels, with nothing but the standard library.
 
-Run by `test_encoder_safety.py`, also under valgrind: every buffer is exactly as long as it must
+Run by `test_memory_safety.py`, also under valgrind: every buffer is exactly as long as it must
 be, so one byte too far is seen. Arguments: the library, a seed, how many rounds.
 """
 

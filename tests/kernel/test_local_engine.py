@@ -56,9 +56,14 @@ def test_the_engine_on_this_machine_stops(daemon: str, environment: dict[str, st
 def _stop(kernel: Notebook, how: str, subshell: str | None, decoding: bool) -> float | None:
     """Seconds from Stop to idle; ``None`` when the answer was complete before Stop came.
 
-    Stop is pressed while the prompt is read, or, when ``decoding``, once text is on screen.
+    Stop is pressed while the prompt is read, or, when ``decoding``, once text is on screen. A
+    new session and no chance in the sampling: this model then writes until its limit of tokens,
+    while a short answer in its history would be repeated.
     """
-    id_ = kernel.send("%%aiki --max-tokens 900\nTell a long story.", cell="b", subshell=subshell)
+    assert kernel.run("%aiki_session new", cell="s").status == "ok"
+    id_ = kernel.send(
+        "%%aiki --max-tokens 900 --temperature 0\nTell a long story.", cell="b", subshell=subshell
+    )
     sent = 0.0
 
     def press(found: dict[str, Ran]) -> None:

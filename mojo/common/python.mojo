@@ -1,12 +1,12 @@
-"""CPython's C API as the extension module uses it: errors, numbers, buffers, tables of functions.
+"""CPython's C API as the extension modules use it: errors, numbers, buffers, capsules, modules.
 
-The layout of Py_buffer (ten words: buf, obj, len, itemsize, ...) and PyMethodDef is that of
-CPython 3.11 and later on 64-bit machines.
+The layout of Py_buffer (ten words: buf, obj, len, itemsize, ...), PyMethodDef and PyModuleDef is that
+of CPython 3.11 and later on 64-bit machines.
 """
 from std.ffi import external_call
 from std.memory import Pointer
+from machine import HAS_VBMI, HAS_VNNI, Words
 
-comptime Words = Pointer[Int, MutUntrackedOrigin]
 comptime Function = def(Int, Words, Int) thin abi("C") -> Int
 comptime Destructor = def(Int) thin abi("C") -> None
 comptime VIEW = 10  # words of a Py_buffer
@@ -101,3 +101,28 @@ def method(table: Words, i: Int, name: StaticString, function: Function):
     table[unsafe_offset=4 * i + 1] = Pointer(to=f).unsafe_bitcast[Int]()[]
     table[unsafe_offset=4 * i + 2] = 0x80
     table[unsafe_offset=4 * i + 3] = 0
+
+
+def variant(module: Int, args: Words, count: Int) abi("C") -> Int:
+    """Which variant this is: 2 VBMI, 1 VNNI, 0 AVX2."""
+    comptime if HAS_VBMI:
+        return new_number(2)
+    elif HAS_VNNI:
+        return new_number(1)
+    else:
+        return new_number(0)
+
+
+def new_table(functions: Int) -> Words:
+    """Room for so many PyMethodDef and the empty one that ends them."""
+    return Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int]((functions + 1) * 4, 8))
+
+
+def new_module(name: StaticString, methods: Words) -> Int:
+    """A module without state; its definition and its table live as long as the process."""
+    var definition = Words(unsafe_from_address=external_call["PyMem_RawCalloc", Int](13, 8))
+    definition[unsafe_offset=0] = 1  # reference count of the definition
+    definition[unsafe_offset=5] = text(name)
+    definition[unsafe_offset=7] = -1
+    definition[unsafe_offset=8] = Int(methods)
+    return external_call["PyModule_Create2", Int](Int(definition), Int32(1013))
