@@ -37,9 +37,9 @@ def test_random_shapes_and_false_sizes(part: str, variant: str) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("part", "rounds"), [("search", 60), ("encoder", 12)])
 def test_random_shapes_under_valgrind(part: str, rounds: int) -> None:
+    valgrind = ["valgrind", "--error-exitcode=9", "--undef-value-errors=no"]
     done = subprocess.run(
-        ["valgrind", "--error-exitcode=9", "--undef-value-errors=no"]
-        + _fuzz(part, "avx2", 2, rounds),
+        [*valgrind, *_fuzz(part, "avx2", 2, rounds)],
         env=os.environ | {"PYTHONMALLOC": "malloc"},
         capture_output=True,
         text=True,
