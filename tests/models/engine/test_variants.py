@@ -148,8 +148,8 @@ def test_smollm_answers_as_numpy_does(
 
 @pytest.mark.parametrize("kind", ["TQ1_0", "TQ2_0", "I2_S"])
 def test_bitnet_answers_as_numpy_does(load: Loader, kind: str, tmp_path: Path) -> None:
-    """Random weights make a model that is sure to repeat itself, so the answers say little. With its
-    scores divided by their spread, no token is left out of what is compared.
+    """Random weights make a model that is sure to repeat itself, so the answers say little. With
+    its scores divided by their spread, no token is left out of what is compared.
     """
     path = write_bitnet(tmp_path / "bit.gguf", TINY, ternary=kind)
     model = load(path)
