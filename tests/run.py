@@ -1,9 +1,8 @@
 """The test command: ``python3 tests/run.py`` on a machine with Python and no more.
 
 Makes ``.venv-test``, installs the project with its test extra, sees to Chromium and the other
-programs that tests call, then runs
-the linter, the type checker and every test that is not marked ``long``. Arguments after
-``--`` go to pytest: ``python3 tests/run.py -- tests/kernel -x``.
+programs that tests call, then runs the linter, the type checker and every test that is not
+marked ``long``. Arguments after ``--`` go to pytest: ``python3 tests/run.py -- tests/kernel -x``.
 """
 
 from __future__ import annotations
