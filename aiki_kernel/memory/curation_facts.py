@@ -15,8 +15,10 @@ from typing import Any
 
 from aiki_kernel.memory.curation_gate import hollow
 from aiki_kernel.memory.curation_text import amounts, dates, sentences, supposing, words
+from aiki_kernel.memory.curation_words import PRONOUNS
 from aiki_kernel.memory.window import moment
 
+_LONGEST = 300  # characters of a sentence that is read
 _STOPS = (
     r"(?=[.,;:!?)\n]|$|\s(?:and|but|because|since|for|with|from|after|before|so|now|last|this|next|"
     r"yesterday|today|when|where|which|who|og|men|fordi|siden|for|med|fra|etter|før|så|nå|i (?:går|"
@@ -30,20 +32,27 @@ _KIN = (
     r"søster|bror|mor|far|kone|mann|sønn|datter|sjef|venn|mamma|pappa"
 )
 _SINGLE = (
-    r"name|phone(?: number)?|e-?mail(?: address)?|address|birthday|job|employer|boss|manager|doctor|"
+    r"name|phone(?: number)?|e-?mail(?: address)?|address|birthday|job|employer|boss|manager|"
+    r"doctor|"
     r"car|budget|deadline|password|login|salary|rent|favou?rite [a-zæøå]+|landlord|dentist|"
-    r"navn|telefon(?:nummer)?|e-?post(?:adresse)?|adresse|bursdag|jobb|arbeidsgiver|sjef|lege|fastlege|"
+    r"navn|telefon(?:nummer)?|e-?post(?:adresse)?|adresse|bursdag|jobb|arbeidsgiver|sjef|lege|"
+    r"fastlege|"
     r"bil|budsjett|frist|passord|lønn|husleie|yndlings[a-zæøå]+|favoritt[a-zæøå]+|tannlege"
 )
 _I = r"\b(?:i|we|jeg|vi|eg)\b"
-_JUST = r"(?:(?:'ve|'m| have| am| har)?(?: just| recently| now| finally| currently| nettopp| nylig| nå| endelig)*)?"
+_JUST = (
+    r"(?:(?:'ve|'m| have| am| har)?"
+    r"(?: just| recently| now| finally| currently| nettopp| nylig| nå| endelig)*)"
+)
 _HABIT = re.compile(
-    rf"{_I}{_JUST}\s+(?:live|living|reside|moved?(?: back)?|relocated|bor|flyttet|flytta|har flyttet)"
+    rf"{_I}{_JUST}\s+(?:live|living|reside|moved?(?: back)?|relocated|bor|flyttet|flytta|har "
+    rf"flyttet)"
     rf"(?: nå| now)?\s+(?:in|to|at|i|til|på)\s+{_PLACE}",
     re.IGNORECASE,
 )
 _EMPLOYED = re.compile(
-    rf"{_I}{_JUST}\s+(?:work(?:ing)?|started(?: working| a (?:new )?job)?|began|jobber|begynte(?: å jobbe)?|"
+    rf"{_I}{_JUST}\s+(?:work(?:ing)?|started(?: working| a (?:new )?job)?|began|jobber|"
+    rf"begynte(?: å jobbe)?|"
     rf"har begynt|arbeider|er ansatt)(?: nå| now)?\s+(?:at|for|hos|i|ved)\s+{_PLACE}",
     re.IGNORECASE,
 )
@@ -67,17 +76,14 @@ _THE = re.compile(
     r"^(?:(?:update|correction|oppdatering|rettelse)\s*:\s*)?(?:(?:the|our|my|vår|vårt)\s+)?"
     r"(?P<slot>[a-zæøå][\w-]*(?:\s+(?:for|of|til|på|on|i)?\s*[\w-]+){0,4}?)\s+"
     r"(?:(?:is|are|has been|was) (?:moved|changed|raised|lowered|set) to|is|are|(?:er|ble|blir) "
-    r"(?:satt|flyttet|endret|økt|senket) til|er|ble|runs on|kjører på|tas|starter)(?: now| nå)?\s+(?P<value>[^.;!?\n]*\d[^;!?\n]{0,40}?)[.;!]?$",
+    r"(?:satt|flyttet|endret|økt|senket) til|er|ble|runs on|kjører på|tas|starter)(?: now| "
+    r"nå)?\s+(?P<value>[^.;!?\n]*\d[^;!?\n]{0,40}?)[.;!]?$",
     re.IGNORECASE,
 )
 _MOVED_ON = re.compile(
     rf"{_I}\s+(?:(?:no longer|don't|do not)\s+(?:live|work)|(?:bor|jobber)\s+ikke(?: lenger)?)\b"
     rf".*?\b(?:in|at|for|i|hos|på)\s+{_PLACE}",
     re.IGNORECASE,
-)
-_PRONOUNS = frozenset(
-    "it this that there he she they what which here i you we det dette den der han hun de hva som her "
-    "jeg du vi man yes no ja nei today tomorrow".split()
 )
 
 
@@ -100,7 +106,7 @@ def facts(text: str, said: str) -> list[Fact]:
     """The facts that ``text`` states; ``said`` is when."""
     found: dict[str, Fact] = {}
     for sentence in sentences(text):
-        if supposing(sentence):
+        if len(sentence) > _LONGEST or supposing(sentence):
             continue
         for fact in _read(sentence):
             since = _since(sentence, said)
@@ -154,6 +160,7 @@ def _read(sentence: str) -> list[Fact]:
     match = _KIN_LIVES.search(sentence)
     if match and match["value"][:1].isupper():
         who = (match["who"] or match["who_no"]).lower()
+        who = who.removesuffix("en") if who.removesuffix("en") in _KIN.split("|") else who
         out.append(Fact(f"{who} home", _plain(match["value"])))
     for pattern in (_MINE, _MINE_NO):
         match = pattern.search(sentence)
@@ -165,7 +172,7 @@ def _read(sentence: str) -> list[Fact]:
             slot = _slot(match["slot"])
             lead = slot.split()[0] if slot else ""
             told = bool(amounts(match["value"])) or len(words(match["value"])) <= 4
-            if lead and lead not in _PRONOUNS and told:
+            if lead and lead not in PRONOUNS and told:
                 out.append(Fact(slot, _plain(match["value"])))
     return [fact for fact in out if fact.value]
 

@@ -30,10 +30,12 @@ _NAME = re.compile(r"[A-ZÆØÅ][\w'’-]*")
 _TOKEN = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*", re.UNICODE)
 
 _WELLBEING = re.compile(
-    r"^(?:and |so |og |så )?(?:how(?:'s| is| are| have)? (?:it going|(?:are )?you(?: doing| been| today)*|"
+    r"^(?:and |so |og |så )?(?:how(?:'s| is| are| have)? (?:it going|(?:are )?you(?: doing| been|"
+    r" today)*|"
     r"things(?: going)?|everything(?: going)?|life|your day(?: going)?)|how do you do|what'?s up|"
     r"what'?s new|you (?:ok|okay|good|alright)|hvordan (?:går det|har du det|står det til)|"
-    r"åssen går det|går det bra|alt (?:bra|vel)|hva skjer)(?: (?:with|for) (?:you|deg)| med deg| i dag|"
+    r"åssen går det|går det bra|alt (?:bra|vel)|hva skjer)(?: (?:with|for) (?:you|deg)| med deg| "
+    r"i dag|"
     r" today| a?nd? you| \w{2,12})?$"
 )
 _STOCK = re.compile(
@@ -72,7 +74,8 @@ _BOOT_TOO = re.compile(
     r"(?:info|debug|warn(?:ing)?)\b[\s:\]]|"
     r"(?:instructions?|instruksjoner?|identity|identitet|persona|guidelines|retningslinjer|rules|"
     r"regler|tools|verktøy|current (?:date|time)|dagens dato|session(?: id)?|økt(?:-id)?|"
-    r"user profile|brukerprofil|model|modell|temperature|language|språk|version|versjon)\s*(?::|=|#|$)|"
+    r"user profile|brukerprofil|model|modell|temperature|language|språk|version|versjon)\s*(?::|"
+    r"=|#|$)|"
     r"(?:always|never|do not|don't|alltid|aldri|ikke|be|vær|answer|svar|use|bruk|keep|hold|follow|"
     r"følg)\b"
     r")",
@@ -80,7 +83,8 @@ _BOOT_TOO = re.compile(
 )
 """Lines that belong to a start-up text when something else shows that it is one."""
 _RECALLED = re.compile(
-    r"^(?:what you remember, as data|\(end of [0-9a-f]+\)|<\/?(?:memory|memories|recalled|recall)\b|"
+    r"^(?:what you remember, as data|\(end of [0-9a-f]+\)|<\/?(?:memory|memories|recalled|"
+    r"recall)\b|"
     r"(?:relevant|recalled|retrieved|stored) (?:memories|memory|notes)\b.{0,30}:?$|"
     r"(?:relevante|hentede|lagrede) (?:minner|notater)\b.{0,30}:?$|"
     r"- (?:user|assistant|fact|message|note), \d{4}-\d\d-\d\d: )",

@@ -86,7 +86,7 @@ def alike(one: Gist, other: Gist) -> bool:
 
 def restates(answer: Gist, known: Sequence[Gist], question: Gist | None) -> bool:
     """Whether an answer holds nothing that ``known`` memories and the question do not."""
-    if not answer.stems or answer.bound and not known:
+    if not answer.stems or (answer.bound and not known):
         return False
     asked = question.stems if question else frozenset()
     asked_numbers = question.numbers if question else frozenset()

@@ -26,6 +26,7 @@ VERSION = 1
 
 SUMMARY_CHARS = 200
 _WORD_CHARS = 40
+_READ_CHARS = 20_000
 _SUMMARY_GROUND = 0.8
 _MARKED = ("remember", "important", "husk", "viktig", "never forget", "don't forget", "ikke glem")
 _DECIDED = (
@@ -170,7 +171,8 @@ class Curated:
 
 def by_rules(text: str, said: str, role: str | None = None) -> Curated:
     """Everything that rules can find in what was said at ``said`` (ISO-8601)."""
-    plain = curation_text.prose(curation_text.without_speaker(text, role)) or text
+    said_by = curation_text.without_speaker(text[:_READ_CHARS], role)
+    plain = curation_text.prose(said_by).strip() or said_by
     names = curation_text.names(plain)
     stated = tuple(facts(plain, said)) if role != "assistant" else ()
     dates = curation_text.dates(plain, said)
@@ -225,7 +227,7 @@ def enriched(
     dropped: list[str] = []
 
     def borne(found: Iterable[str], most: int) -> tuple[str, ...]:
-        good = []
+        good: list[str] = []
         for label in found:
             (good if _grounded(label, ground, lexicon) else dropped).append(label)
         return tuple(good[:most])
@@ -266,7 +268,7 @@ def _summarises(found: str, own: str, text: str, ground: frozenset[int], lexicon
     borne = sum(any(stem in ground for stem in ids) for ids in told)
     numbers = {word for word in words(found) if any(sign.isdigit() for sign in word)}
     spoken = set(words(text))
-    named = set(part for name in curation_text.names(found) for part in name.split())
+    named = {part for name in curation_text.names(found) for part in name.split()}
     return borne >= _SUMMARY_GROUND * len(told) and numbers <= spoken and named <= spoken
 
 

@@ -12,6 +12,7 @@ from aiki_kernel.memory.curation_words import (
     FUNCTION,
     HOLLOW,
     MONTHS,
+    SPEAKS,
     SUPPOSING,
 )
 from aiki_kernel.memory.lexical import FUNCTION_WORDS
@@ -37,7 +38,8 @@ _DATES = (
     re.compile(r"\b(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})\b"),
     re.compile(r"\b(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})\b"),
     re.compile(
-        rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\.?\s+(?:of\s+)?(?P<n>{_NAMED})\b(?:,?\s+(?P<y>\d{{4}}))?",
+        rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|"
+        rf"th)?\.?\s+(?:of\s+)?(?P<n>{_NAMED})\b(?:,?\s+(?P<y>\d{{4}}))?",
         re.IGNORECASE,
     ),
     re.compile(
@@ -51,7 +53,6 @@ _NEAR = (
     (re.compile(r"\b(?:tomorrow|i morgen|imorgen)\b", re.IGNORECASE), 1),
 )
 _ADDRESS = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b|\bhttps?://([\w.-]+)", re.UNICODE)
-_SPEAKS = frozenset("said says lives lived works worked sa sier bor bodde jobber".split())
 _MOST = 12
 
 
@@ -134,7 +135,7 @@ def names(text: str) -> list[str]:
         lead, plain = run[0], [_bare(token) for token in run]
         odd = any(sign.isupper() or sign.isdigit() for sign in lead[1:]) and len(lead) > 1
         owns = lead.endswith(("'s", "’s"))
-        if len(run) > 1 or odd or owns or plain[0] in inside or after[:1] and after[0] in _SPEAKS:
+        if len(run) > 1 or odd or owns or plain[0] in inside or (after[:1] and after[0] in SPEAKS):
             found.append(" ".join(plain))
     found += [(match.group(1) or match.group(0)).lower() for match in _ADDRESS.finditer(text)]
     return _each(found)

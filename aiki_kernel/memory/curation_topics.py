@@ -7,19 +7,30 @@ words, and zero means that nothing was read.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 
 from aiki_kernel.memory.curation_text import words
-from aiki_kernel.memory.curation_words import BLAND, DAYS, HOLLOW, MONTHS, NEGATION, RELATIVE
+from aiki_kernel.memory.curation_words import (
+    BLAND,
+    DAYS,
+    HOLLOW,
+    MONTHS,
+    NEGATION,
+    RELATIVE,
+    STIRRING,
+)
 
 _STARTS = {
     "people": (
         "friend family mother father mom mum dad sister brother husband wife partner son daughter "
         "child kid kids baby colleague neighbour neighbor grandma grandpa grandmother grandfather "
-        "cousin uncle aunt boyfriend girlfriend married wedding birthday venn familie mor far mamma "
-        "pappa søster bror mann kone samboer sønn datter barn kollega nabo bestemor bestefar fetter "
+        "cousin uncle aunt boyfriend girlfriend married wedding birthday venn familie mor far "
+        "mamma "
+        "pappa søster bror mann kone samboer sønn datter barn kollega nabo bestemor bestefar "
+        "fetter "
         "kusine onkel tante kjæreste gift bryllup bursdag"
     ),
     "home": (
@@ -49,7 +60,8 @@ _STARTS = {
     ),
     "money": (
         "money budget price cost costs pay paid payment invoice loan bank tax salary rent expense "
-        "savings penger budsjett pris kostnad koster betale betalt faktura lån skatt husleie utgift "
+        "savings penger budsjett pris kostnad koster betale betalt faktura lån skatt husleie "
+        "utgift "
         "sparing kroner dollar euro"
     ),
     "plans": (
@@ -89,43 +101,24 @@ _PATTERNS = {
     for name, starts in _STARTS.items()
 }
 
-_FEELINGS = {
-    # (valence, arousal): words
-    (
-        0.9,
-        0.8,
-    ): "thrilled ecstatic stoked amazing incredible awesome overjoyed begeistret henrykt fantastisk",
-    (
-        0.8,
-        0.6,
-    ): "excited love loved happy delighted proud fun joy wonderful elsker lykkelig gøy stolt glede gleder herlig",
-    (
-        0.6,
-        0.3,
-    ): "glad enjoy enjoyed good great nice grateful thankful lovely beautiful glad koselig fin fint hyggelig takknemlig vakker bra",
-    (0.5, 0.1): "calm peaceful relaxed relaxing content soothing rolig fredelig avslappet fornøyd",
-    (
-        -0.8,
-        0.8,
-    ): "furious angry terrified panic horrible hate hated outraged rasende sint skrekk redselsfull hater panikk",
-    (
-        -0.6,
-        0.7,
-    ): "scared afraid anxious worried stressed stress nervous frustrated annoyed redd engstelig bekymret stresset nervøs frustrert irritert",
-    (
-        -0.8,
-        0.4,
-    ): "devastated heartbroken grief died death funeral lost knust sorg døde død begravelse mistet",
-    (
-        -0.6,
-        0.2,
-    ): "sad lonely unhappy disappointed sorry miss depressed bad trist ensom skuffet lei savner deprimert dårlig",
-    (-0.3, 0.1): "tired bored exhausted sliten trøtt kjeder utslitt lei",
-}
-_FEELING = {word: pair for pair, listed in _FEELINGS.items() for word in listed.split()}
-_STIRRING = frozenset(
-    "so very really extremely absolutely super veldig så kjempe utrolig svært".split()
+_FEELINGS = (
+    # valence, arousal, words
+    (0.9, 0.8, "thrilled ecstatic stoked amazing incredible awesome overjoyed begeistret henrykt"),
+    (0.8, 0.6, "excited love loved happy delighted proud fun joy wonderful elsker lykkelig gøy"),
+    (0.8, 0.6, "stolt glede gleder herlig fantastisk"),
+    (0.6, 0.3, "glad enjoy enjoyed good great nice grateful thankful lovely beautiful koselig"),
+    (0.6, 0.3, "fin fint hyggelig takknemlig vakker bra"),
+    (0.5, 0.1, "calm peaceful relaxed relaxing content soothing rolig fredelig avslappet fornøyd"),
+    (-0.8, 0.8, "furious angry terrified panic horrible hate hated outraged rasende sint skrekk"),
+    (-0.8, 0.8, "redselsfull hater panikk"),
+    (-0.6, 0.7, "scared afraid anxious worried stressed stress nervous frustrated annoyed redd"),
+    (-0.6, 0.7, "engstelig bekymret stresset nervøs frustrert irritert"),
+    (-0.8, 0.4, "devastated heartbroken grief died death funeral lost knust sorg døde død mistet"),
+    (-0.6, 0.2, "sad lonely unhappy disappointed sorry miss depressed bad trist ensom skuffet"),
+    (-0.6, 0.2, "savner deprimert dårlig"),
+    (-0.3, 0.1, "tired bored exhausted sliten trøtt kjeder utslitt lei"),
 )
+_FEELING = {word: (good, loud) for good, loud, listed in _FEELINGS for word in listed.split()}
 MOST_TAGS, MOST_THEMES = 6, 3
 
 
@@ -153,7 +146,7 @@ def emotion(text: str) -> dict[str, float]:
         valence, arousal = pair
         if any(one in NEGATION for one in before):
             valence, arousal = -0.5 * valence, 0.5 * arousal
-        if any(one in _STIRRING for one in before):
+        if any(one in STIRRING for one in before):
             arousal = min(1.0, arousal + 0.15)
         read.append((valence, arousal))
     loud = min(0.3, 0.1 * text.count("!"))
@@ -179,7 +172,7 @@ def themes(text: str) -> list[str]:
     spoken = words(text)
     pairs = [
         f"{first} {second}"
-        for first, second in zip(spoken, spoken[1:], strict=False)
+        for first, second in itertools.pairwise(spoken)
         if _tells(first) and _tells(second) and first != second
     ]
     counts = Counter(pairs)

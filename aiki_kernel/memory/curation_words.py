@@ -8,73 +8,81 @@ from __future__ import annotations
 
 from aiki_kernel.memory.lexical import FUNCTION_WORDS
 
-FUNCTION = frozenset(" ".join(FUNCTION_WORDS.values()).split()) | frozenset(
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTION = _set(" ".join(FUNCTION_WORDS.values())) | _set(
     "i'm it's that's i'll i've i'd you're you've you'll you'd we're we've we'll they're he's she's "
     "there's what's how's who's let's don't doesn't didn't can't won't isn't aren't wasn't weren't "
-    "im ive thats gonna wanna u r ur er'n har'n ikke't".split()
+    "im ive thats gonna wanna u r ur er'n har'n ikke't"
 )
 
-GREETING = frozenset(
-    "hi hello hey heya hiya howdy yo greetings morning afternoon evening hei hallo heisann hallaien "
-    "heihei morn morna godmorgen god heipå".split()
+GREETING = _set(
+    "hi hello hey heya hiya howdy yo greetings morning afternoon evening hei hallo heisann "
+    "hallaien "
+    "heihei morn morna godmorgen god heipå"
 )
-FAREWELL = frozenset(
+FAREWELL = _set(
     "bye goodbye byebye cya ya later soon night goodnight farewell hade hadet snakkes sees vises "
-    "natta godnatt adjø senere".split()
+    "natta godnatt adjø senere"
 )
-THANKS = frozenset(
+THANKS = _set(
     "thanks thank thx ty tysm cheers appreciate appreciated grateful takk tusen takker hjertelig "
-    "setter pris takknemlig".split()
+    "setter pris takknemlig"
 )
-ASSENT = frozenset(
+ASSENT = _set(
     "ok okay okey k kk yes yeah yep yup yea ya no nope nah sure right alright alrighty fine agreed "
     "agree exactly absolutely definitely totally indeed true understood gotcha got noted roger "
     "correct great deal done ja jo nei neida joda ok okei greit fint javisst selvfølgelig enig "
-    "akkurat nettopp stemmer riktig forstått skjønner notert mottatt avtale klart jepp".split()
+    "akkurat nettopp stemmer riktig forstått skjønner notert mottatt avtale klart jepp"
 )
-PRAISE = frozenset(
+PRAISE = _set(
     "good nice cool awesome amazing wonderful fantastic perfect excellent lovely brilliant super "
     "sweet neat wow whoa haha hahaha lol yay oh ah aw aww hmm mm mhm glad happy proud kind best "
     "bra flott supert topp kult konge nydelig fantastisk utmerket herlig perfekt hyggelig koselig "
-    "oi jøss hæ haha ler deilig kjempebra kjempefint strålende".split()
+    "oi jøss hæ haha ler deilig kjempebra kjempefint strålende"
 )
-COURTESY = frozenset(
+COURTESY = _set(
     "please sorry worries problem pleasure welcome help helps helped helpful luck lucky care enjoy "
     "hope anytime vær snill unnskyld beklager velkommen hjelp hjelpen hjalp lykke ønsker ønske "
-    "håper bare hyggelig problem fare årsak ha det bra".split()
+    "håper bare hyggelig problem fare årsak ha det bra"
 )
-FILLER = frozenset(
+FILLER = _set(
     "really very so much too lot lots all just well then now again here there also even still "
     "sounds sound looks look see talk catch chat speak around day weekend one everyone going doing "
     "been up anything everything things it's that's like bit little always means mean veldig så "
-    "masse mye også igjen nå da altså dag kveld helg fin alt høres ut ser snakke prates alle sammen "
-    "litt jo vel nok".split()
+    "masse mye også igjen nå da altså dag kveld helg fin alt høres ut ser snakke prates alle "
+    "sammen "
+    "litt jo vel nok"
 )
 SOCIAL = GREETING | FAREWELL | THANKS | ASSENT | PRAISE | COURTESY
 HOLLOW = SOCIAL | FILLER | FUNCTION
 """Words that a sentence may be made of without saying anything."""
 
-REPEATING = frozenset(
+REPEATING = _set(
     "said mentioned told remember remind reminder again earlier before already repeat once more "
     "fyi btw actually basically honestly anyway sa nevnte fortalte husk minner tidligere allerede "
-    "gjentar forresten egentlig altså".split()
+    "gjentar forresten egentlig altså"
 )
 """What people put around something that they say once more."""
 
-NEGATION = frozenset(
+NEGATION = _set(
     "not no never none nobody nothing without cannot can't don't doesn't didn't won't isn't aren't "
     "wasn't weren't haven't hasn't hadn't shouldn't wouldn't couldn't neither nor ikke aldri ingen "
-    "ingenting uten verken hverken ikkje".split()
+    "ingenting uten verken hverken ikkje"
 )
 
-SUPPOSING = frozenset(
-    "if might maybe perhaps would could wish want wants wanted hope planning plan plans considering "
+SUPPOSING = _set(
+    "if might maybe perhaps would could wish want wants wanted hope planning plan plans "
+    "considering "
     "thinking should imagine suppose used almost hvis kanskje ville kunne ønsker vil skulle håper "
-    "planlegger vurderer tenker burde tenk pleide nesten dersom".split()
+    "planlegger vurderer tenker burde tenk pleide nesten dersom"
 )
 """A sentence with one of these does not state what is so."""
 
-BLAND = frozenset(
+BLAND = _set(
     "get gets got getting go goes going went gone make makes made making take takes took taking "
     "know knows knew think thinks thought say says said tell told want wants wanted need needs "
     "needed use used using come comes came look looks looked find found give gave feel feels felt "
@@ -85,7 +93,7 @@ BLAND = frozenset(
     "være blir ble får fikk gå går gikk gjør gjorde ta tar tok vet visste tror tenker sier sa vil "
     "trenger bruker komme kommer kom ser så finne fant gi ga føler holde ting måte tid tider dag "
     "dager folk noen noe alt ny nye gammel god bra stor liten siste neste første mange mye alltid "
-    "hos kanskje i dag går morgen liker elsker år uke uker måned måneder bilde".split()
+    "hos kanskje i dag går morgen liker elsker år uke uker måned måneder bilde"
 )
 """Words that make no tag."""
 
@@ -104,13 +112,22 @@ _MONTHS = (
     ("december", "dec", "desember", "des"),
 )
 MONTHS = {name: number for number, names in enumerate(_MONTHS, 1) for name in names}
-DAYS = frozenset(
+DAYS = _set(
     "monday tuesday wednesday thursday friday saturday sunday mandag tirsdag onsdag torsdag fredag "
-    "lørdag søndag".split()
+    "lørdag søndag"
 )
-RELATIVE = frozenset(
+RELATIVE = _set(
     "today tonight yesterday tomorrow just now currently recently earlier ago last next this week "
     "weekend morning afternoon evening month year idag igår imorgen nettopp nylig forrige neste "
-    "siste denne uka uken helga helgen morges kveld natt måneden året".split()
+    "siste denne uka uken helga helgen morges kveld natt måneden året"
 )
 """Words whose meaning depends on the day on which they are said."""
+
+PRONOUNS = _set(
+    "it this that there he she they what which here i you we det dette den der han hun de "
+    "hva som her jeg du vi man yes no ja nei today tomorrow"
+)
+
+SPEAKS = _set("said says lives lived works worked sa sier bor bodde jobber")
+
+STIRRING = _set("so very really extremely absolutely super veldig så kjempe utrolig svært")
