@@ -197,6 +197,17 @@ def _replay(engine: Engine, body: Body) -> Any:
     return plain(engine.replay())
 
 
+def _curation(engine: Engine, body: Body) -> Any:
+    from aiki_kernel.daemon.curation_model import status_of
+
+    return status_of(engine)
+
+
+def _curate(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
+    again = take(body, "again", bool, False)
+    return with_progress(lambda report: engine.curator.finish(report, again=again))
+
+
 def _path(body: Body, name: str) -> Path:
     path = Path(take(body, name, str))
     if not path.is_absolute():
@@ -255,6 +266,8 @@ ROUTES = [
     _post("history", _answers(_history)),
     _post("replay", _answers(_replay)),
     Route("/memory/stats", _answers(_stats), methods=["GET"]),
+    Route("/memory/curation", _answers(_curation), methods=["GET"]),
+    _post("curate", _streams(_curate)),
     _post("export", _streams(_export)),
     _post("import", _from_here(_streams(_import))),
     _post("reembed", _streams(_reembed)),
