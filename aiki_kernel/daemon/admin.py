@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.daemon.client import recall_from_json, scope_to_json
 from aiki_kernel.daemon.door import Door
 from aiki_kernel.errors import DaemonError
 from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, new_id
+
+if TYPE_CHECKING:  # a question to the memory is rare, and its rules take time to load
+    from aiki_kernel.memory.asking.question import Asked, Vocabulary
+    from aiki_kernel.memory.asking.sift import Sifted
 
 Records = list[Record]
 Rows = list[dict[str, Any]]
@@ -99,6 +103,26 @@ class MemoryAdmin:
         """The best memories for ``query``; ``backend`` searches the vectors."""
         body = {"query": query, "scope": scope_to_json(scope), "limit": limit, "backend": backend}
         return recall_from_json(await self.door.call("POST", "/memory/search", body))
+
+    async def vocabulary(self, scope: Scope) -> Vocabulary:
+        """What the memories are labelled with: kinds, people, tags, categories."""
+        from aiki_kernel.memory.asking.question import Vocabulary
+
+        body = {"scope": scope_to_json(scope)}
+        return Vocabulary.from_json(await self.door.call("POST", "/memory/vocabulary", body))
+
+    async def sift(self, asked: Asked, scope: Scope, limit: int = 8, backend: str = "") -> Sifted:
+        """The best memories for a question that was understood."""
+        from aiki_kernel.memory.asking.sift import Sifted
+
+        body = {
+            "asked": asked.to_json(),
+            "scope": scope_to_json(scope),
+            "limit": limit,
+            "backend": backend,
+        }
+        answer = await self.door.call("POST", "/memory/sift", body)
+        return Sifted.from_json(answer, recall_from_json(answer))
 
     async def backends(self, backend: str = "") -> dict[str, Any]:
         """What searches the vectors when ``backend`` is wanted, and what else could."""

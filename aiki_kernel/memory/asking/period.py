@@ -23,6 +23,7 @@ from aiki_kernel.memory.asking.vocabulary import (
     SEASONS,
     UNITS,
     UNSURE_MONTHS,
+    word_set,
 )
 
 _RECENTLY_DAYS = 14
@@ -246,9 +247,9 @@ _UNTIL = re.compile(r"\b(?:until|till|til|up to|til og med|through|by|innen)\s+$
 _PLAIN = re.compile(r"\b(?:in|on|during|within|i|på|om|under|for|from|of|av|the|fra)\s+$", re.I)
 _BETWEEN = re.compile(r"\b(?:between|mellom|from|fra|frå)\s+(?:i\s+)?$", re.I)
 _JOIN = re.compile(r"\s*(?:and|og|to|til|until|till|through|-|–|—)\s*(?:i\s+)?", re.I)
-_BEFORE_MONTHS = frozenset(
+_BEFORE_MONTHS = word_set(
     "in i during since siden from fra before før after etter until til of av last forrige this "
-    "and og to mellom between by innen early late mid year året".split()
+    "and og to mellom between by innen early late mid year året"
 )
 
 

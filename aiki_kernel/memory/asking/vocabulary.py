@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+
+def word_set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 MONTHS = {
     name: number
     for number, names in enumerate(
@@ -24,7 +29,7 @@ MONTHS = {
     for name in names.split()
 }
 
-UNSURE_MONTHS = frozenset("mar march mars may jan des sep jul jun dec".split())
+UNSURE_MONTHS = word_set("mar march mars may jan des sep jul jun dec")
 """Months that are also names, verbs or planets: a word of time must stand before them."""
 
 DAYS = {
@@ -112,15 +117,13 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """What a kind of memory is called, by its name; a memory may have it as kind, category or tag."""
 
-SAYING = frozenset(
-    (
-        "say said says tell told ask asked write wrote mention mentioned answer answered reply "
-        "replied suggest suggested recommend recommended propose proposed explain explained "
-        "claim claimed think thought want wanted promise promised state stated "
-        "sa sagt si sier fortalte fortalt spurte spurt skrev skrevet nevnte nevnt svarte svart "
-        "foreslo foreslått anbefalte anbefalt forklarte forklart mente ment ønsket lovet"
-    ).split()
+SAYING = word_set(
+    "say said says tell told ask asked write wrote mention mentioned answer answered reply "
+    "replied suggest suggested recommend recommended propose proposed explain explained "
+    "claim claimed think thought want wanted promise promised state stated "
+    "sa sagt si sier fortalte fortalt spurte spurt skrev skrevet nevnte nevnt svarte svart "
+    "foreslo foreslått anbefalte anbefalt forklarte forklart mente ment ønsket lovet"
 )
 
-SELF = frozenset("i me my jeg meg eg".split())
-THE_MODEL = frozenset("you aiki assistant du deg assistenten assistent modellen".split())
+SELF = word_set("i me my jeg meg eg")
+THE_MODEL = word_set("you aiki assistant du deg assistenten assistent modellen")
