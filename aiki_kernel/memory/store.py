@@ -181,6 +181,10 @@ class MemoryStore(Protocol):
         """Remove points; durable as in :meth:`upsert`. Unknown ids are no error."""
         ...
 
+    def complete(self) -> None:
+        """Give a collection of an older version what filters need to be fast."""
+        ...
+
     def flush(self) -> None:
         """Everything written so far is durable when this returns."""
         ...

@@ -32,7 +32,7 @@ _TIME_HINT = re.compile(
 _SOMEBODY = re.compile(r"\b(?:he|she|they|who|han|hun|hen|hvem)\b", re.I)
 _BY = word_set("by av ifølge from fra")
 
-SPEAKER = ("role", "actor_id", "agent_id")
+SPEAKER = ("role", "agent_id")
 LABELLED = ("kind", "tags", "categories")
 
 

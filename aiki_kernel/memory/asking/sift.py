@@ -85,6 +85,7 @@ def _noun(count: int) -> str:
 
 def vocabulary(memory: MemoryService, where: Where) -> Vocabulary:
     """What the memories of ``where`` are labelled with."""
+    memory.collection.store.complete()
     tally = memory.collection.store.tally
     keys = {
         "kinds": "kind",
