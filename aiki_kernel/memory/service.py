@@ -74,15 +74,15 @@ class MemoryService:
         limit: int,
         exclude: Sequence[str] = (),
         backend: str = "",
+        kinds: Sequence[str] = (),
     ) -> Recall:
         """The ``limit`` best memories; ``exclude`` holds ids of turns that are known already.
 
         ``backend`` searches the vectors, and ``numpy`` makes the question's too; without one it is
-        that of the settings.
+        that of the settings. With ``kinds`` only memories of one of these are looked at.
         """
-        return self.find(
-            query, replace(_where(scope), exclude_turns=tuple(exclude)), limit, backend
-        )
+        where = replace(_where(scope), exclude_turns=tuple(exclude), kinds=tuple(kinds))
+        return self.find(query, where, limit, backend)
 
     def find(self, query: str, where: Where, limit: int, backend: str = "") -> Recall:
         """The best of the memories that ``where`` allows and that neither ended nor wait in
@@ -114,9 +114,11 @@ class MemoryService:
         }
         return Recall(tuple(hits), seconds, searched_by.by, searched_by.note)
 
-    def search(self, query: str, scope: Scope, limit: int, backend: str = "") -> Recall:
+    def search(
+        self, query: str, scope: Scope, limit: int, backend: str = "", kinds: Sequence[str] = ()
+    ) -> Recall:
         """As :meth:`recall`, for somebody who asks the memory itself."""
-        return self.recall(query, scope, limit, backend=backend)
+        return self.recall(query, scope, limit, backend=backend, kinds=kinds)
 
     def vocabulary(self, scope: Scope) -> Vocabulary:
         """What the memories are labelled with, for somebody who reads a question about them."""
