@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aiki_kernel.config_health import Health as Health
 from aiki_kernel.config_routing import Budget as Budget
 from aiki_kernel.config_routing import Card as Card
 from aiki_kernel.config_routing import Consult as Consult
@@ -169,6 +170,7 @@ class Settings(BaseSettings):
     routing: Routing = Routing()
     consult: Consult = Consult()
     budget: Budget = Budget()
+    health: Health = Health()
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint called ``name``; a user's own definition wins over a built-in one."""
