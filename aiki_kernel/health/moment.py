@@ -18,16 +18,17 @@ from aiki_kernel.health.plan import Plan
 
 class Moment:
     """One sample's view of things. ``wall`` is seconds since 1970, ``monotonic`` of the clock
-    that never jumps. Safe to share between threads."""
+    that never jumps. ``account`` is given where the memory runs in this very process. Safe to
+    share between threads."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, account: Mapping[str, Any] | None = None) -> None:
         self.plan = plan
         self.wall = time.time()
         self.monotonic = time.monotonic()
         self.patience = 0.8 * plan.timeout_s
         """Seconds that one question may take, so that its probe can still say who was silent."""
         self._lock = threading.Lock()
-        self._daemon: Mapping[str, Any] | NoAnswerError | None = None
+        self._daemon: Mapping[str, Any] | NoAnswerError | None = account
 
     def daemon(self) -> Mapping[str, Any]:
         """The memory daemon's own account. Raises :class:`NoAnswerError`."""
@@ -74,6 +75,8 @@ class Moment:
             opened.close()
 
     def _ask_daemon(self) -> Mapping[str, Any] | NoAnswerError:
+        if self.plan.daemon == "off":
+            return NoAnswerError("absent")
         began = time.monotonic()
         try:
             answer = ask("http://aiki.local/health", unix=self.plan.socket, timeout=self.patience)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from aiki_kernel.health.moment import Moment
 from aiki_kernel.health.plan import Plan
@@ -43,17 +43,22 @@ class Sample(NamedTuple):
 
 
 class _Call:
-    """One probe at work. ``reading`` is None until it is done."""
+    """One probe at work. ``reading`` is None until it is done, and when there was nothing."""
 
     def __init__(self, probe: Probe, moment: Moment) -> None:
         self.probe = probe
         self.moment = moment
         self.began = time.monotonic()
         self.reading: Reading | None = None
-        self.nothing = False
         self.thread = threading.Thread(
             target=self._work, name=f"aiki-probe-{probe.name}", daemon=True
         )
+
+    def start(self) -> None:
+        try:
+            self.thread.start()
+        except RuntimeError as error:  # the system gives us no more threads
+            self._keep(Reading(UNKNOWN, f"There was no room to look ({error}): end some programs."))
 
     def _work(self) -> None:
         try:
@@ -66,14 +71,15 @@ class _Call:
                 f"with `aiki config set health.skip '[\"{self.probe.name}\"]'`."
             )
             found = Reading(UNKNOWN, one_line(text))
-        if found is None:
-            self.nothing = True
-        else:
-            self.reading = found._replace(
-                probe=self.probe.name,
-                title=self.probe.title,
-                seconds=time.monotonic() - self.began,
-            )
+        if found is not None:
+            self._keep(found)
+
+    def _keep(self, found: Reading) -> None:
+        self.reading = found._replace(
+            probe=self.probe.name,
+            title=self.probe.title,
+            seconds=time.monotonic() - self.began,
+        )
 
 
 class Sampler:
@@ -84,9 +90,10 @@ class Sampler:
         self.probes = list(probes)
         self._hanging: dict[str, _Call] = {}
 
-    def sample(self) -> Sample:
-        """Ask them all; returns within the longest time limit."""
-        moment = Moment(self.plan)
+    def sample(self, account: Mapping[str, Any] | None = None) -> Sample:
+        """Ask them all; returns within the longest time limit. ``account`` is the memory's own,
+        where it runs in this process."""
+        moment = Moment(self.plan, account)
         calls: dict[str, _Call] = {}
         before = threading.stack_size(_STACK)
         try:
@@ -95,14 +102,14 @@ class Sampler:
                 if hanging is not None and hanging.thread.is_alive():
                     continue
                 calls[probe.name] = call = _Call(probe, moment)
-                call.thread.start()
+                call.start()
         finally:
             threading.stack_size(before)
         readings = []
         for probe in self.probes:
             call = calls.get(probe.name) or self._hanging[probe.name]
             limit = probe.timeout_s or self.plan.timeout_s
-            if probe.name in calls:
+            if probe.name in calls and call.thread.ident is not None:
                 call.thread.join(max(0.0, call.began + limit - time.monotonic()))
             if call.thread.is_alive():
                 self._hanging[probe.name] = call

@@ -13,7 +13,13 @@ def built_in(plan: Plan) -> list[Probe]:
     from aiki_kernel.health.probes.spool import Spool
     from aiki_kernel.health.probes.units import Units
 
-    found: list[Probe] = [memory.MemoryDaemon(), memory.Index(), memory.Embedder(), Spool()]
+    found: list[Probe] = [
+        memory.MemoryDaemon(),
+        memory.Index(),
+        memory.Embedder(),
+        memory.Queue(),
+        Spool(),
+    ]
     if plan.qdrant_url:
         found.append(memory.Qdrant())
     found += [models.LocalModel(), servers.Served()]

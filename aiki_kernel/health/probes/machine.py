@@ -20,10 +20,7 @@ _GLANCE_S = 0.1
 
 
 class Disk:
-    ""(
-        "Room where ``AIKI_HOME`` lies. ``statvfs`` may hang on a network's disk; then it is "
-        "unknown."
-    )""
+    """Room where ``AIKI_HOME`` lies. A network's disk may hang; then it is unknown."""
 
     name, title, timeout_s = "disk", "Disk", 0.0
 

@@ -24,15 +24,36 @@ class MemoryDaemon:
 
     def measure(self, moment: Moment) -> Reading:
         plan = moment.plan
-        if plan.daemon == "off":
-            return Reading(OK, "The memory runs inside each program (daemon = off).")
         try:
             health = moment.daemon()
         except NoAnswerError as error:
+            if plan.daemon == "off":
+                return Reading(OK, "The memory runs inside each program (daemon = off).")
             return _silent(moment, error)
         facts = _facts(health)
-        state, reason = _judge(health, plan.version, plan.queue_limit)
+        state, reason = _judge(health, plan.version)
         return Reading(state, reason, facts["answered_in_s"], "s", facts)
+
+
+class Queue:
+    """The generation queue: who waits, for how long, and what was refused."""
+
+    name, title, timeout_s = "queue", "Generation queue", 0.0
+
+    def measure(self, moment: Moment) -> Reading | None:
+        try:
+            queue = _part(moment.daemon(), "queue")
+        except NoAnswerError:
+            return _asleep(moment)
+        if not queue:
+            return Reading(UNKNOWN, "The daemon does not tell of its queue.")
+        waiting, limit = int(queue.get("waiting") or 0), int(queue.get("limit") or 0)
+        facts = {k: v for k, v in queue.items() if k != "sessions"}
+        told = queue_told(queue)
+        if limit and waiting >= limit:
+            reason = f"The queue is full: {told}. Stop some cells, or raise server.queue."
+            return Reading(DEGRADED, reason, float(waiting), "waiting", facts)
+        return Reading(OK, f"{told}.", float(waiting), "waiting", facts)
 
 
 class Index:
@@ -201,6 +222,24 @@ def _silent(moment: Moment, error: NoAnswerError) -> Reading:
     return Reading(DOWN, f"The memory daemon fails ({error}): {log}.", 0.0)
 
 
+def queue_told(queue: Mapping[str, Any]) -> str:
+    """Waiting by session, the oldest wait, what was refused; an older daemon tells less."""
+    told = [f"{queue.get('running', 0)} of {queue.get('parallel', 1)} run"]
+    by = ", ".join(f"{name} {count}" for name, count in _part(queue, "sessions").items())
+    told.append(
+        f"{queue.get('waiting', 0)} of {queue.get('limit')} wait" + (f" ({by})" if by else "")
+    )
+    if queue.get("oldest_wait_s"):
+        told.append(f"the oldest for {queue['oldest_wait_s']:.1f} s")
+    curation = _part(_part(queue, "by_priority"), "curation")
+    if any(curation.values()):
+        told.append(f"curation: {curation['running']} run, {curation['waiting']} wait")
+    told.append(f"{queue.get('served', 0)} served, {queue.get('refused', 0)} refused")
+    if queue.get("preempted"):
+        told.append(f"curation made room {queue['preempted']} times")
+    return "; ".join(told)
+
+
 def _asleep(moment: Moment) -> Reading:
     if moment.plan.daemon == "off" or (
         not Path(moment.plan.socket).exists() and not moment.daemon_lives()
@@ -209,8 +248,8 @@ def _asleep(moment: Moment) -> Reading:
     return Reading(UNKNOWN, "Not known while the memory daemon does not answer.")
 
 
-def _judge(health: Mapping[str, Any], ours: str, limit: int) -> tuple[str, str]:
-    store, queue = _part(health, "store"), _part(health, "queue")
+def _judge(health: Mapping[str, Any], ours: str) -> tuple[str, str]:
+    store = _part(health, "store")
     version, up = str(health.get("version", "")), float(health.get("uptime_s") or 0.0)
     state = store.get("state")
     if state == "away":
@@ -218,16 +257,6 @@ def _judge(health: Mapping[str, Any], ours: str, limit: int) -> tuple[str, str]:
         return DOWN, f"The memory does not open ({cause}). Turns wait in the spool."
     if state == "opening" and up > _OPENS_WITHIN_S:
         return DEGRADED, f"The memory has been opening for {span(up)}: see the daemon's log."
-    waiting, most = int(queue.get("waiting") or 0), int(queue.get("limit") or limit or 0)
-    if most and waiting >= most:
-        oldest = span(float(queue.get("oldest_wait_s") or 0.0))
-        return (
-            DEGRADED,
-            (
-                f"The model's queue is full ({waiting} wait, the oldest for {oldest}): stop "
-                "some cells, or raise server.queue."
-            ),
-        )
     if ours and version and version != ours:
         return (
             DEGRADED,
@@ -238,18 +267,11 @@ def _judge(health: Mapping[str, Any], ours: str, limit: int) -> tuple[str, str]:
         )
     if health.get("status") == "stopping":
         return DEGRADED, "The memory daemon is stopping: the next message starts it again."
-    return (
-        OK,
-        (
-            f"Up for {span(up)}, version {version}, {int(queue.get('running') or 0)} running "
-            f"and {waiting} waiting."
-        ),
-    )
+    return OK, f"Up for {span(up)}, version {version}."
 
 
 def _facts(health: Mapping[str, Any]) -> dict[str, Any]:
     pid = health.get("pid")
-    queue = _part(health, "queue")
     return {
         "pid": pid,
         "version": health.get("version"),
@@ -258,7 +280,6 @@ def _facts(health: Mapping[str, Any]) -> dict[str, Any]:
         "store": _part(health, "store").get("state"),
         "resident_bytes": resident(pid) if isinstance(pid, int) else None,
         "backend": _part(health, "index").get("backend"),
-        "queue": {k: v for k, v in queue.items() if k != "sessions"},
     }
 
 

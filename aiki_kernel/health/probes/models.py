@@ -10,7 +10,8 @@ from aiki_kernel.health.probes.memory import resident
 from aiki_kernel.health.reading import DOWN, OK, Reading, size
 
 _SPEED = """SELECT sum(output_tokens), sum(latency_s - coalesce(first_token_s, 0)) FROM entry
- WHERE at >= ? AND provider = 'local' AND error IS NULL AND latency_s > coalesce(first_token_s, 0)"""
+ WHERE at >= ?
+ AND provider = 'local' AND error IS NULL AND latency_s > coalesce(first_token_s, 0)"""
 
 
 class LocalModel:
