@@ -194,9 +194,8 @@ def _silent(moment: Moment, error: NoAnswerError) -> Reading:
                     "The memory daemon runs, but its socket is gone: run `aiki daemon stop`, "
                     "the next message starts it anew."
                 ),
-                0.0,
             )
-        return Reading(OK, "Not running: the next message starts it.", 0.0)
+        return Reading(OK, "Not running: the next message starts it.")
     if error.cause == "refused" and not moment.daemon_lives():
         return Reading(
             DOWN,
@@ -204,11 +203,10 @@ def _silent(moment: Moment, error: NoAnswerError) -> Reading:
                 "The memory daemon was killed: the next message, or `aiki daemon start`, "
                 f"starts it again; {log}."
             ),
-            0.0,
         )
     if error.cause == "refused":
         return Reading(
-            DOWN, f"The memory daemon refuses connections: run `aiki daemon stop`; {log}.", 0.0
+            DOWN, f"The memory daemon refuses connections: run `aiki daemon stop`; {log}."
         )
     if error.cause == "silent":
         return Reading(
@@ -217,9 +215,8 @@ def _silent(moment: Moment, error: NoAnswerError) -> Reading:
                 f"The memory daemon does not answer within {moment.patience:.1f} s: wait, or "
                 f"run `aiki daemon stop`; {log}."
             ),
-            0.0,
         )
-    return Reading(DOWN, f"The memory daemon fails ({error}): {log}.", 0.0)
+    return Reading(DOWN, f"The memory daemon fails ({error}): {log}.")
 
 
 def queue_told(queue: Mapping[str, Any]) -> str:
