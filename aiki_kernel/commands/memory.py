@@ -1,7 +1,7 @@
 """``aiki memory``: what is remembered, and everything that can be done to it.
 
-Long work (import, export, re-embedding, snapshots) stands in ``memory_moves.py``, the audit
-log in ``memory_audit.py``.
+Questions stand in ``memory_ask.py``, forgetting in ``memory_forget.py``, long work (import,
+export, re-embedding, snapshots) in ``memory_moves.py``, the audit log in ``memory_audit.py``.
 """
 
 from __future__ import annotations
@@ -11,29 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from aiki_kernel.commands import memory_ask as memory_ask
 from aiki_kernel.commands import memory_audit as memory_audit
+from aiki_kernel.commands import memory_forget as memory_forget
 from aiki_kernel.commands import memory_moves as memory_moves
 from aiki_kernel.commands.command import Arg, Context, Result
-from aiki_kernel.commands.confirm import confirmed
 from aiki_kernel.commands.memory_door import (
-    SHORT,
     Id,
     Limit,
     User,
     call,
-    ids,
     positive,
     row,
     scope,
     whole_id,
 )
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.tables import Column, Table, one_line, pairs, plain
+from aiki_kernel.commands.tables import Column, Table, pairs, plain
 from aiki_kernel.errors import UsageError
 
 if TYPE_CHECKING:
     from aiki_kernel.memory.records import Hit, Record
-
-Ids = Annotated[tuple[str, ...], Arg("ids, or how they begin", metavar="ID", complete=ids)]
 
 
 @command("memory add")
@@ -140,26 +136,6 @@ def update(
     return Result(record.to_json(), f"Updated {record.id}.")
 
 
-@command("memory forget")
-def forget(
-    context: Context,
-    ids: Ids,
-    yes: Annotated[bool, Arg("do not ask", short="-y")] = False,
-) -> Result:
-    """Forget memories. Asks first; in a notebook it shows what it would do and wants --yes."""
-    whole = [whole_id(context, id) for id in ids]
-    records: list[Record] = [call(context, lambda m, id=id: m.get(id)) for id in whole]  # type: ignore[misc]
-    lines = [f"{record.id[:SHORT]}  {one_line(record.data, 100)}" for record in records]
-    what = "this memory" if len(records) == 1 else f"these {len(records)} memories"
-    question = "\n".join([f"Forget {what}?", *lines])
-    if not confirmed(context, question, yes):
-        text = "\n".join([f"This would forget {what}; say --yes to do it.", *lines])
-        return Result({"forgotten": [], "would_forget": [r.id for r in records]}, text)
-    for record in records:
-        call(context, lambda m, id=record.id: m.forget(id))  # type: ignore[misc]
-    return Result({"forgotten": [r.id for r in records]}, f"Forgot {what}.")
-
-
 @command("memory history")
 def history(context: Context, id: Id) -> Result:
     """Show what happened to a memory: added, updated, forgotten; old and new text."""
@@ -181,7 +157,7 @@ def stats(context: Context) -> Result:
     return Result(found, text, table.html())
 
 
-_HIDDEN = ("id", "memory_id", "actor_id", "role")
+_HIDDEN = ("id", "memory_id", "role")
 
 
 def _hit_row(hit: Hit) -> list[Any]:
