@@ -25,7 +25,7 @@ from aiki_kernel.commands.memory_door import (
     whole_id,
 )
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.tables import Column, Table, pairs, plain
+from aiki_kernel.commands.tables import Column, Table, one_line, pairs, plain, when
 from aiki_kernel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -138,13 +138,25 @@ def update(
 
 @command("memory history")
 def history(context: Context, id: Id) -> Result:
-    """Show what happened to a memory: added, updated, forgotten; old and new text."""
+    """Show what happened to a memory: what, when, by whom and why; old and new text."""
     whole = whole_id(context, id)
     rows: list[dict[str, Any]] = call(context, lambda m: m.history(whole))
     if not rows:
         return Result([], "No history is kept of that memory.")
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in _HIDDEN))
-    table = Table(names, [[row.get(name) for name in names] for row in rows])
+    table = Table(
+        ["event", Column("when", whole=True), "by", "why", "old text", "new text"],
+        [
+            (
+                one["event"],
+                when(one["updated_at"] or ""),
+                one["actor_id"],
+                one["reason"],
+                one_line(one["old_memory"] or "", 120),
+                one_line(one["new_memory"] or "", 120),
+            )
+            for one in rows
+        ],
+    )
     return Result(rows, table.text(context), table.html())
 
 
@@ -155,9 +167,6 @@ def stats(context: Context) -> Result:
     table = pairs([(name, _flat(value)) for name, value in found.items()])
     text = "\n".join(f"{name:<18} {plain(_flat(value))}" for name, value in found.items())
     return Result(found, text, table.html())
-
-
-_HIDDEN = ("id", "memory_id", "role")
 
 
 def _hit_row(hit: Hit) -> list[Any]:
