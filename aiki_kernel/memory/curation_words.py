@@ -20,7 +20,7 @@ FUNCTION = _set(" ".join(FUNCTION_WORDS.values())) | _set(
 )
 
 GREETING = _set(
-    "hilsen mvh velkommen tilbake welcome "
+    "hilsen mvh tilbake "
     "hi hello hey heya hiya howdy yo greetings morning afternoon evening hei hallo heisann "
     "hallaien "
     "heihei morn morna godmorgen god heipå"
