@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -28,7 +28,7 @@ from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.index import VectorIndex
 from aiki_kernel.compute.index_file import IndexFileError, load, save, stamp_of
 from aiki_kernel.errors import StoreError
-from aiki_kernel.memory.columns import Columns
+from aiki_kernel.memory.columns import LAYOUT, Columns
 from aiki_kernel.memory.gate import Gate
 from aiki_kernel.memory.history import History
 from aiki_kernel.memory.store import MemoryStore, Point, Scored, Where
@@ -52,6 +52,10 @@ class OwnedStore(MemoryStore, Protocol):
     @property
     def generation(self) -> str:
         """Names the collection that is live: it changes when another takes its place."""
+        ...
+
+    def complete(self) -> None:
+        """Give a collection of an older version what filters need to be fast."""
         ...
 
 
@@ -133,6 +137,11 @@ class DenseIndex:
                 list(zip(names, found.scores.tolist(), strict=True)), index.note_of(backend)
             )
 
+    def needed(self, where: Where) -> Where:
+        """``where`` without the conditions that every memory here meets."""
+        with self._gate.shared():
+            return self._columns.needed(where) if self.ready else where
+
     def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
         """Cosine of ``vector`` (d,) with those of ``ids`` that are here."""
         with self._gate.shared():
@@ -185,6 +194,22 @@ class DenseIndex:
     def upsert(self, points: Sequence[Point]) -> None:
         """The store has these points now."""
         self._change(points, ())
+
+    def describe(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """The store has these payloads now; the vectors are what they were."""
+        with self._gate.alone():
+            if self._index is None:
+                return
+            rows = self._columns.find(list(payloads))
+            here = rows >= 0
+            told = [
+                payload for payload, known in zip(payloads.values(), here, strict=True) if known
+            ]
+            self._columns.put(rows[here], told)
+            self._overwrites += len(told)
+        self._version += 1
+        self.unsaved += len(told)
+        self.changed_at = time.monotonic()
 
     def delete(self, ids: Sequence[str]) -> None:
         """The store has these points no longer."""
@@ -254,6 +279,7 @@ class DenseIndex:
             generation, self._touched = self._store.generation, set()
             self.done, self.total = 0, self._store.count(Where())
         try:
+            self._store.complete()
             index, columns, after = VectorIndex(self._store.dimension), Columns(), None
             while True:
                 points, after = self._store.scroll(Where(), _BATCH, after, vectors=True)
@@ -328,7 +354,7 @@ class DenseIndex:
             _apply(index, columns, points, [name for name in some if name not in there])
 
     def _stamp(self, seq: int) -> str:
-        return f"1 {self._log.id} {self._store.generation} {self._store.dimension} {seq}"
+        return f"{LAYOUT} {self._log.id} {self._store.generation} {self._store.dimension} {seq}"
 
     def _moves_of(self, stamp: str) -> int | None:
         """Up to which move a file knows this store; None when it is another store's."""

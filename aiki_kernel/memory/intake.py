@@ -52,12 +52,15 @@ def bring_in(
             collection.log.load_from(history, only=taken)
         except StoreError as error:
             failed.append((str(history), str(error)))
+    counts = {"added": added, "skipped": skipped, "failed": len(failed)}
+    collection.audit.record("memory.import", **counts, actor=scope.user_id)
     return ImportReport(added, skipped, tuple(failed))
 
 
 def send_out(collection: Collection, scope: Scope) -> Iterator[dict[str, Any]]:
     """Each memory of ``scope`` as plain JSON data; one a line makes a file to import."""
     where = Where(user_id=scope.user_id, agent_id=scope.agent_id, run_id=scope.run_id)
+    collection.audit.record("memory.export", actor=scope.user_id)
     for record in collection.records(where):
         yield {key: value for key, value in record.to_json().items() if value not in (None, "", {})}
 

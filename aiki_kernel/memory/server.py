@@ -21,7 +21,16 @@ from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.gate import Gate
 from aiki_kernel.memory.lexical import Sparse
 from aiki_kernel.memory.server_points import condition, native, point, sparse
-from aiki_kernel.memory.store import KEYWORDS, SLOTS, MemoryStore, Point, Scored, Where
+from aiki_kernel.memory.store import (
+    FLAG,
+    KEYWORDS,
+    SLOTS,
+    TIMES,
+    MemoryStore,
+    Point,
+    Scored,
+    Where,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,6 +120,16 @@ class ServerStore:
             ]
             if changed:
                 self._client.update_vectors(self.collection, changed, wait=True)
+
+    def set_payloads(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        # A point that is gone is passed over by a server, but not by Qdrant in memory.
+        there = {one.id for one in self.get(list(payloads))}
+        with self._asking():
+            for name in payloads:
+                if name in there:
+                    self._client.overwrite_payload(
+                        self.collection, dict(payloads[name]), points=[name], wait=True
+                    )
 
     def flush(self) -> None:
         """Nothing is left to do: every write was waited for."""
@@ -325,10 +344,10 @@ class ServerStore:
             if key not in info.payload_schema:
                 schema = models.KeywordIndexParams(type=keyword, is_tenant=key == "user_id" or None)
                 self._client.create_payload_index(self.collection, key, schema)
-        if "created_at" not in info.payload_schema:
-            self._client.create_payload_index(
-                self.collection, "created_at", models.PayloadSchemaType.DATETIME
-            )
+        kinds = dict.fromkeys(TIMES, models.PayloadSchemaType.DATETIME)
+        for key, kind in (kinds | {FLAG: models.PayloadSchemaType.BOOL}).items():
+            if key not in info.payload_schema:
+                self._client.create_payload_index(self.collection, key, kind)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

@@ -89,7 +89,7 @@ class MemoryService:
             self.collection.lexicon,
             query,
             vector,
-            replace(_where(scope), exclude_turns=tuple(exclude)),
+            replace(_where(scope), exclude_turns=tuple(exclude), quarantined=False, valid_at=now()),
             depth=max(weights.candidates, limit),
             weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
             backend=backend or self.compute.backend,
@@ -289,7 +289,7 @@ class MemoryService:
     # --- inside ---------------------------------------------------------------------------
 
     def _hits(self, found: Sequence[fusion.Candidate], limit: int) -> builtins.list[Hit]:
-        """The first ``limit`` of ``found`` that exist, have not expired and differ in text."""
+        """The first ``limit`` of ``found`` that exist, may be told and differ in text."""
         today = now()
         hits: builtins.list[Hit] = []
         texts: set[str] = set()
@@ -302,8 +302,7 @@ class MemoryService:
                 if one.id not in payloads:
                     continue
                 record = from_payload(one.id, payloads[one.id])
-                expires = str(record.metadata.get("expiration_date") or "")
-                if record.hash in texts or (expires and expires < today[: len(expires)]):
+                if record.hash in texts or _over(record, today):
                     continue
                 texts.add(record.hash)
                 hits.append(Hit(record, one.score, one.ranks, one.scores))
@@ -348,6 +347,12 @@ class MemoryService:
             for draft in drafts
             if not self.collection.log.of(str(draft.id))
         )
+
+
+def _over(record: Record, today: str) -> bool:
+    """Whether mem0's ``expiration_date`` has passed."""
+    expires = str(record.metadata.get("expiration_date") or "")
+    return bool(expires) and expires < today[: len(expires)]
 
 
 def _where(scope: Scope) -> Where:
