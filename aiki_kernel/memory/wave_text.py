@@ -290,6 +290,11 @@ def _unit(value: float, unit: str, w: _Words) -> str:
     return f"{_number(value, w)} {unit}".rstrip()
 
 
+def number(value: float, language: str, digits: int = 3) -> str:
+    """A number with so many significant digits, and the decimal sign of ``language``."""
+    return _number(value, _WORDS[language], digits)
+
+
 def _number(value: float, w: _Words, digits: int = 3) -> str:
     if value == 0 or abs(value) < 1e-300:
         return "0"
