@@ -60,9 +60,7 @@ class WaveAdmin:
             "provenance": provenance,
             "id": id or new_id(),
         }
-        return record_from_json(
-            await self.door.call("POST", "/memory/capture", body, timeout_s=_S)
-        )
+        return record_from_json(await self.door.call("POST", "/memory/capture", body, timeout_s=_S))
 
     async def like(self, wave: Any, scope: Scope, limit: int = 8, *, query: str = "") -> Recall:
         """Memories with a pattern like ``wave``: a channel, ``{name: channel}``, a pattern, or a
@@ -127,8 +125,6 @@ def _moment(at: Any) -> str | None:
         try:
             when = datetime.fromisoformat(at)
         except ValueError:
-            raise UsageError(
-                f"{at!r} is no time: write it as 2026-11-21T09:30:00+01:00."
-            ) from None
+            raise UsageError(f"{at!r} is no time: write it as 2026-11-21T09:30:00+01:00.") from None
         return (when if when.tzinfo else when.astimezone()).isoformat()
     raise UsageError(f"at={at!r} is no time: give a datetime, or text as 2026-11-21T09:30.")

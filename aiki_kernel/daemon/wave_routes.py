@@ -11,22 +11,21 @@ from aiki_kernel.daemon.engine import Engine
 from aiki_kernel.daemon.exchange import BadRequestError, take
 from aiki_kernel.daemon.memory_routes import (
     Body,
-    answers,
-    post,
-    read_limit,
+    _answers,
+    _limit,
+    _post,
+    _scope,
     recall_to_json,
-    scope_of,
 )
 from aiki_kernel.memory.payload import point_id
 from aiki_kernel.memory.wave import WavePattern
-from aiki_kernel.memory.wave_vector import rows
 
 
 def _capture(engine: Engine, body: Body) -> Any:
     pattern = WavePattern.from_json(take(body, "pattern", dict))
     record = engine.memory.waves.capture(
         pattern,
-        scope_of(engine, body),
+        _scope(engine, body),
         at=take(body, "at", str, None),
         note=take(body, "note", str, ""),
         language=take(body, "language", str, ""),
@@ -37,14 +36,16 @@ def _capture(engine: Engine, body: Body) -> Any:
 
 
 def _like(engine: Engine, body: Body) -> Any:
+    from aiki_kernel.memory.wave_vector import rows
+
     pattern = WavePattern.from_json(take(body, "pattern", dict))
     names = take(body, "channels", list, [])
     if not all(isinstance(name, str) for name in names):
         raise BadRequestError("Field 'channels' must be a list of names.", param="channels")
     recall = engine.memory.waves.like(
         rows(pattern),
-        scope_of(engine, body),
-        read_limit(body, 8),
+        _scope(engine, body),
+        _limit(body, 8),
         channels=names,
         query=take(body, "query", str, ""),
     )
@@ -55,13 +56,13 @@ def _patterns(engine: Engine, body: Body) -> Any:
     return engine.memory.waves.patterns(
         take(body, "since", str),
         take(body, "until", str),
-        scope_of(engine, body),
+        _scope(engine, body),
         take(body, "language", str, ""),
     ).to_json()
 
 
 ROUTES = [
-    post("capture", answers(_capture)),
-    post("like", answers(_like)),
-    post("patterns", answers(_patterns)),
+    _post("capture", _answers(_capture)),
+    _post("like", _answers(_like)),
+    _post("patterns", _answers(_patterns)),
 ]

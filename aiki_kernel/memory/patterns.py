@@ -51,7 +51,11 @@ class Trend:
 
 @dataclass(frozen=True)
 class Link:
-    """``second`` goes with ``first``, ``lag_s`` seconds later; ``r`` is the correlation there."""
+    """``second`` goes with ``first``, ``lag_s`` seconds later; ``r`` is the correlation there.
+
+    With a ``cycle_s`` they share a cycle of that length, and ``r`` is the root of the product
+    of the two shares; without one they go together beside their cycles.
+    """
 
     first: str
     first_measure: str
@@ -61,6 +65,7 @@ class Link:
     r: float
     chance: float
     points: int
+    cycle_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,11 @@ def _link(one: Link, language: str) -> str:
     second = _what(one.second, one.second_measure, language)
     r = number(one.r, language)
     against = one.r < 0
+    if one.cycle_s > 0:
+        cycle, late = span(one.cycle_s, language), span(one.lag_s, language)
+        if language == "no":
+            return f"{second} og {first} deler en syklus på {cycle}; den første {late} etter."
+        return f"{second} and {first} share a cycle of {cycle}; the first is {late} behind."
     if language == "no":
         how = "går motsatt av" if against else "følger"
         late = f" {span(one.lag_s, language)} etter" if one.lag_s > 0 else " samtidig"

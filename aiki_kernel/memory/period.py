@@ -65,7 +65,7 @@ def period_of(given: Any, present: datetime | None = None) -> tuple[str, str]:
     """
     here = (present or datetime.now(UTC)).astimezone()
     if isinstance(given, timedelta):
-        return _since(given, here)
+        return _since(given.total_seconds(), here)
     if isinstance(given, tuple | list):
         if len(given) != 2:
             raise UsageError("A period is a pair of times: (beginning, end).")
@@ -89,7 +89,7 @@ def period_of(given: Any, present: datetime | None = None) -> tuple[str, str]:
     if length is not None:
         unit = _unit(length[2])
         if unit is not None:
-            return _since(timedelta(seconds=float(length[1].replace(",", ".")) * unit), here)
+            return _since(float(length[1].replace(",", ".")) * unit, here)
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         return _iso(_moment(text)), _iso(_moment(text, end=True))
     raise UsageError(
@@ -98,11 +98,11 @@ def period_of(given: Any, present: datetime | None = None) -> tuple[str, str]:
     )
 
 
-def _since(length: timedelta, here: datetime) -> tuple[str, str]:
-    if length <= timedelta(0):
+def _since(seconds: float, here: datetime) -> tuple[str, str]:
+    if seconds <= 0:
         raise UsageError("A period is longer than nothing: write 24h or last week.")
     try:
-        return _iso(here - length), _iso(here)
+        return _iso(here - timedelta(seconds=seconds)), _iso(here)
     except OverflowError:
         raise UsageError("That period begins before the calendar: write 30d.") from None
 

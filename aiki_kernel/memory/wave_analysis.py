@@ -41,7 +41,7 @@ from aiki_kernel.memory.wave import (
     brief,
 )
 from aiki_kernel.memory.wave_pictures import averaged, spectrogram, thumbnail
-from aiki_kernel.memory.wave_signal import LEAST, Source, cuts, slower, sources
+from aiki_kernel.memory.wave_signal import Source, cuts, slower, sources
 from aiki_kernel.memory.wave_tones import Tones, find_tones
 
 Values = NDArray[np.float64]
@@ -117,8 +117,11 @@ def _survey(source: Source) -> _Survey:
         squares[first : last + 1] += np.add.reduceat(shifted**2, starts, axis=0)
         count[first : last + 1] += np.diff(np.append(starts, len(block)))
         at += len(block)
-    if base is None or at < LEAST:
-        raise UsageError(f"{source.name} ends after {at} samples: it is damaged.")
+    if base is None or at != source.length:
+        raise UsageError(
+            f"{source.name} ends after {at:,} of its {source.length:,} samples, so it was cut "
+            "off: give the samples as (array, rate)."
+        )
     sums, squares, count = sums[count > 0], squares[count > 0], count[count > 0]
     mean = sums.sum(axis=0) / at
     apart = squares - 2 * mean * sums + count[:, None] * mean**2

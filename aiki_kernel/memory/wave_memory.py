@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from aiki_kernel.memory.service import MemoryService
 
 _NEAR = 1e-6
+_UNLIKE = 0.05
+"""A cosine up to which two patterns have nothing in common."""
 
 
 class WaveMemory:
@@ -122,6 +124,7 @@ class WaveMemory:
             found = [
                 fusion.Candidate(name, score, {SLOT: rank}, {SLOT: score})
                 for rank, (name, score) in enumerate(lists[SLOT], 1)
+                if score > _UNLIKE
             ]
         searched = time.perf_counter()
         hits = service._hits(found, limit)

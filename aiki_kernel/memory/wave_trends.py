@@ -1,22 +1,22 @@
 """Finding patterns over a period: cycles, trends, links between channels.
 
-Each capture gives one point a channel (its mean level and its RMS, the *activity*, at its
-middle); where captures lie so close that a quarter of the gap between them is recorded, each
-gives its 32 segments. A third series counts the captures an hour.
+What a series is, see ``wave_series.py``.
 
 - Cycles: generalised Lomb-Scargle periodogram with a floating mean (Zechmeister and Kürster
   2009), which uneven times do not harm, from 2.5 cycles in the series up to half its median
   rate. With N points and power P of 0..1 noise reaches P at one frequency with probability
   (1 - P)^((N - 3) / 2), and at any of M = span * highest frequency with
   ``chance`` = 1 - (1 - that)^M. As sensors drift, and drifting noise has high peaks at low
-  frequencies, a peak must also stand above the median of its neighbourhood by what M peaks of
-  noise would reach. Found, subtracted, and looked again, at most twice.
+  frequencies, a peak must also stand above a power law through its neighbourhood by what M
+  peaks of noise would reach. Found, subtracted, and looked again, at most twice.
 - Trends: Theil-Sen slope (the median of all slopes between pairs), Mann-Kendall test with ties
   (Kendall 1975), its variance widened by (1 + r) / (1 - r) for the lag-one autocorrelation r of
   what remains. On the series without its cycles.
-- Links: both series on a common grid, without trend; the correlation at each lag up to a quarter
-  of their length; N reduced to N (1 - r1 r2) / (1 + r1 r2) (Bretherton et al. 1999), Fisher's z,
-  and ``chance`` multiplied by the number of lags that were tried.
+- Links: first, cycles of two channels whose lengths differ by less than 5 %, with the time
+  between their tops. Then what remains without cycles, both on a common grid, without trend;
+  the correlation at each lag up to a quarter of their length; N reduced to
+  N (1 - r1 r2) / (1 + r1 r2) (Bretherton et al. 1999), Fisher's z, and ``chance`` multiplied by
+  the number of lags that were tried.
 
 What is reported has a chance below 1 in 100.
 """
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -33,7 +32,8 @@ from numpy.typing import NDArray
 
 from aiki_kernel.memory.patterns import Cycle, Link, Patterns, Trend
 from aiki_kernel.memory.records import Record
-from aiki_kernel.memory.wave import SEGMENTS, WavePattern, pattern_in
+from aiki_kernel.memory.wave import pattern_in
+from aiki_kernel.memory.wave_series import MOST_POINTS, Series, series_of
 
 Values = NDArray[np.float64]
 
@@ -42,20 +42,10 @@ _LEAST_CYCLE, _LEAST_TREND, _LEAST_LINK = 12, 8, 16
 _CYCLES = 2.5
 _OVERSAMPLED = 5
 _MOST_FREQUENCIES = 8192
-_MOST_POINTS = 1500
 _MOST_CHANNELS = 8
 _WEAKEST_LINK = 0.5
+_SAME_CYCLE = 0.05
 _DAY = 86400.0
-_HOUR = 3600.0
-
-
-@dataclass(frozen=True)
-class _Series:
-    channel: str
-    measure: str
-    unit: str
-    at: Values  # seconds since 1970, rising
-    values: Values
 
 
 def find_patterns(
@@ -72,88 +62,34 @@ def find_patterns(
         for name in pattern.names:
             count[name] = count.get(name, 0) + 1
     series = [
-        one for name in sorted(count, key=lambda n: -count[n]) for one in _series(captures, name)
+        one for name in sorted(count, key=lambda n: -count[n]) for one in series_of(captures, name)
     ]
     cycles: list[Cycle] = []
     trends: list[Trend] = []
-    rest: dict[tuple[str, str], _Series] = {}
+    rest: dict[tuple[str, str], Series] = {}
     for one in series:
         found, flat = _cycles(one)
         cycles += found
         trends += _trend(flat)
-        rest[one.channel, one.measure] = one
+        rest[one.channel, one.measure] = flat
     return Patterns(
         since,
         until,
         len(captures),
         count,
-        tuple(sorted(cycles, key=lambda c: (c.chance, -c.share))),
+        tuple(sorted(cycles, key=lambda c: -c.share)),
         tuple(sorted(trends, key=lambda t: t.chance)),
-        tuple(sorted(_links(list(rest.values())), key=lambda one: -abs(one.r))),
+        tuple(
+            sorted([*_shared(cycles), *_links(list(rest.values()))], key=lambda one: -abs(one.r))
+        ),
         language,
-    )
-
-
-# --- series -----------------------------------------------------------------------------
-
-
-def _series(captures: Sequence[tuple[float, WavePattern]], name: str) -> Iterator[_Series]:
-    mine = [
-        (start, channel)
-        for start, pattern in captures
-        for channel in pattern.channels
-        if channel.name == name
-    ]
-    starts = np.array([start for start, _ in mine])
-    gaps = np.diff(np.unique(starts))
-    gap = float(np.median(gaps)) if len(gaps) else 0.0
-    unit = mine[-1][1].unit
-    at: list[float] = []
-    level: list[float] = []
-    activity: list[float] = []
-    for start, channel in mine:
-        length = channel.duration_s
-        if channel.kind != "frame" and length > 0 and 4 * length >= gap:
-            at += [start + length * (k + 0.5) / SEGMENTS for k in range(len(channel.levels))]
-            level += channel.levels
-            activity += channel.envelope
-        else:
-            at.append(start + length / 2)
-            level.append(channel.mean)
-            activity.append(channel.rms)
-    order = np.argsort(np.array(at), kind="stable")
-    times = np.array(at)[order]
-    for measure, values in (("level", level), ("activity", activity)):
-        yield _thinned(_Series(name, measure, unit, times, np.array(values)[order]))
-    if len(starts) >= _LEAST_CYCLE:
-        bins = int(min(48, len(starts)))
-        counted, edges = np.histogram(starts, bins=bins)
-        width = float(edges[1] - edges[0])
-        if width > 0 and counted.std() > 0:
-            yield _Series(
-                name, "count", "", (edges[:-1] + edges[1:]) / 2, counted / (width / _HOUR)
-            )
-
-
-def _thinned(one: _Series) -> _Series:
-    """At most :data:`_MOST_POINTS`: means of neighbours."""
-    if len(one.at) <= _MOST_POINTS:
-        return one
-    edges = np.linspace(0, len(one.at), _MOST_POINTS + 1).astype(int)[:-1]
-    size = np.diff(np.append(edges, len(one.at)))
-    return _Series(
-        one.channel,
-        one.measure,
-        one.unit,
-        np.add.reduceat(one.at, edges) / size,
-        np.add.reduceat(one.values, edges) / size,
     )
 
 
 # --- cycles -----------------------------------------------------------------------------
 
 
-def _cycles(one: _Series) -> tuple[list[Cycle], _Series]:
+def _cycles(one: Series) -> tuple[list[Cycle], Series]:
     """The cycles of a series, and the series without them (its trend stays)."""
     found: list[Cycle] = []
     values = one.values.copy()
@@ -206,12 +142,10 @@ def _cycles(one: _Series) -> tuple[list[Cycle], _Series]:
         values = values - a * np.cos(omega * at) - b * np.sin(omega * at)
         if (values - line).var() < 1e-12 * variance:
             break
-    return found, _Series(one.channel, one.measure, one.unit, one.at, values)
+    return found, Series(one.channel, one.measure, one.unit, one.at, values)
 
 
-def _lomb_scargle(
-    at: Values, values: Values, frequencies: Values
-) -> tuple[Values, Values, Values]:
+def _lomb_scargle(at: Values, values: Values, frequencies: Values) -> tuple[Values, Values, Values]:
     """Power 0..1 by frequency, and the sine and cosine that fit best there."""
     n = len(at)
     total = float(((values - values.mean()) ** 2).sum()) or 1.0
@@ -238,20 +172,25 @@ def _lomb_scargle(
 def _stands_out(
     frequencies: Values, power: Values, best: int, whole: float, independent: int
 ) -> bool:
-    """Whether a peak is one, and not the low end of a drift."""
+    """Whether a peak is one, and not the low end of a drift: against a line through the log
+    power over the log frequency around it. (The mean log of noise's power lies 0.577 below the
+    log of its mean.)"""
     f = frequencies[best]
-    near = (frequencies > f / 3) & (frequencies < f * 3)
+    near = (frequencies > f / 6) & (frequencies < f * 6)
     near &= np.abs(frequencies - f) > 1.5 / whole
-    if near.sum() < 8:
+    if best == 0 or near.sum() < 8:
         return best > 0
-    limit = math.log(max(independent, 2) / _CHANCE) / math.log(2)
-    return best > 0 and float(power[best]) > limit * float(np.median(power[near]))
+    x, y = np.log(frequencies[near] / f), np.log(np.maximum(power[near], 1e-12))
+    weights = np.sqrt(f / frequencies[near])  # as many to each octave
+    slope, level = np.polyfit(x, y, 1, w=weights)
+    ground = math.exp(level + 0.577) if slope < 0 else math.exp(float(np.average(y)) + 0.577)
+    return float(power[best]) > math.log(max(independent, 2) / _CHANCE) * ground
 
 
 # --- trends ----------------------------------------------------------------------------
 
 
-def _trend(one: _Series) -> list[Trend]:
+def _trend(one: Series) -> list[Trend]:
     n = len(one.values)
     if n < _LEAST_TREND or _flat(one.values) or one.at[-1] <= one.at[0]:
         return []
@@ -307,7 +246,37 @@ def _flat(values: Values) -> bool:
 # --- links -----------------------------------------------------------------------------
 
 
-def _links(series: Sequence[_Series]) -> Iterator[Link]:
+def _shared(cycles: Sequence[Cycle]) -> Iterator[Link]:
+    """Pairs of channels that go in the same cycle: the strongest pair of measures of each."""
+    best: dict[tuple[str, str], Link] = {}
+    for i, a in enumerate(cycles):
+        for b in cycles[i + 1 :]:
+            if "count" in (a.measure, b.measure):
+                continue
+            if a.channel == b.channel or abs(a.period_s / b.period_s - 1) > _SAME_CYCLE:
+                continue
+            period = math.sqrt(a.period_s * b.period_s)
+            tops = [datetime.fromisoformat(one.peak_at).timestamp() for one in (a, b)]
+            lag = (tops[1] - tops[0]) % period
+            first, second = (a, b) if lag <= period / 2 else (b, a)
+            made = Link(
+                first.channel,
+                first.measure,
+                second.channel,
+                second.measure,
+                min(lag, period - lag),
+                math.sqrt(a.share * b.share),
+                max(a.chance, b.chance),
+                min(a.points, b.points),
+                period,
+            )
+            pair = (min(a.channel, b.channel), max(a.channel, b.channel))
+            if pair not in best or made.r > best[pair].r:
+                best[pair] = made
+    yield from best.values()
+
+
+def _links(series: Sequence[Series]) -> Iterator[Link]:
     names = list(dict.fromkeys(one.channel for one in series))[:_MOST_CHANNELS]
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
@@ -323,14 +292,14 @@ def _links(series: Sequence[_Series]) -> Iterator[Link]:
                 yield best
 
 
-def _link(a: _Series, b: _Series) -> Link | None:
+def _link(a: Series, b: Series) -> Link | None:
     low, high = max(a.at[0], b.at[0]), min(a.at[-1], b.at[-1])
     if len(a.at) < _LEAST_LINK or len(b.at) < _LEAST_LINK or high <= low:
         return None
     step = max(float(np.median(np.diff(a.at))), float(np.median(np.diff(b.at))))
     if step <= 0 or _flat(a.values) or _flat(b.values):
         return None
-    grid = np.arange(low, high + step / 2, step)[:_MOST_POINTS]
+    grid = np.arange(low, high + step / 2, step)[:MOST_POINTS]
     n = len(grid)
     if n < _LEAST_LINK:
         return None
@@ -356,7 +325,7 @@ def _link(a: _Series, b: _Series) -> Link | None:
     return Link(a.channel, a.measure, b.channel, b.measure, lag * step, r, chance, n)
 
 
-def _on_grid(one: _Series, grid: Values) -> Values:
+def _on_grid(one: Series, grid: Values) -> Values:
     values = np.interp(grid, one.at, one.values)
     slope = np.polyfit(grid - grid[0], values, 1)[0]
     return np.asarray(values - slope * (grid - grid[0]))
