@@ -27,12 +27,14 @@ from pydantic_settings import (
 )
 
 from aiki_kernel.config_curation import Curation as Curation
+from aiki_kernel.config_health import Health as Health
 from aiki_kernel.config_routing import Budget as Budget
 from aiki_kernel.config_routing import Card as Card
 from aiki_kernel.config_routing import Consult as Consult
 from aiki_kernel.config_routing import Models as Models
 from aiki_kernel.config_routing import Routing as Routing
 from aiki_kernel.config_routing import Section
+from aiki_kernel.config_telemetry import Otel as Otel
 from aiki_kernel.errors import ConfigError
 
 
@@ -170,6 +172,8 @@ class Settings(BaseSettings):
     routing: Routing = Routing()
     consult: Consult = Consult()
     budget: Budget = Budget()
+    otel: Otel = Otel()
+    health: Health = Health()
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint called ``name``; a user's own definition wins over a built-in one."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aiki_kernel.commands.command import Arg, Context, Result
+from aiki_kernel.commands.memory_door import SHORT, Limit, User, positive, scope
 from aiki_kernel.commands.registry import command
 from aiki_kernel.commands.tables import Column, Table, one_line, plain, when
 from aiki_kernel.errors import UsageError
@@ -15,11 +16,10 @@ from aiki_kernel.memory.period import WORDS
 
 if TYPE_CHECKING:
     from aiki_kernel.memory.patterns import Patterns
-    from aiki_kernel.memory.records import Recall, Record, Scope
+    from aiki_kernel.memory.records import Recall, Record
     from aiki_kernel.memory.wave import WavePattern
 
 _ENDINGS = (".wav", ".npy")
-_SHORT = 8
 
 
 def files(context: Context, prefix: str) -> Iterable[str]:
@@ -48,7 +48,6 @@ Files = Annotated[
 Channel = Annotated[str, Arg("the channel's name (default: audio, or the file's name)")]
 Rate = Annotated[float, Arg("samples a second of a .npy array; 0: it is one frame")]
 Unit = Annotated[str, Arg("the unit of a .npy array, for example °C")]
-User = Annotated[str, Arg("whose memories (default: memory.user_id)")]
 Language = Annotated[Literal["", "en", "no"], Arg("of the sentences: en or no")]
 
 
@@ -69,7 +68,7 @@ def capture(
 
     async def work() -> Record:
         return await context.aiki.connection.admin.capture(
-            channels, _scope(context, user), at=at or None, note=note, language=language
+            channels, scope(context, user), at=at or None, note=note, language=language
         )
 
     record = context.aiki.run(work())
@@ -82,20 +81,19 @@ def like(
     context: Context,
     file: Annotated[str, Arg("a WAV file, or a .npy array with --rate", complete=files)],
     query: Annotated[str, Arg("words that should fit as well")] = "",
-    limit: Annotated[int, Arg("how many at most", short="-k")] = 8,
+    limit: Limit = 8,
     channel: Annotated[str, Arg("look only at channels of this name")] = "",
     rate: Rate = 0.0,
     user: User = "",
 ) -> Result:
     """Find sensor memories with a pattern like that of a file, nearest first."""
-    if limit < 1:
-        raise UsageError("--limit must be at least 1.")
+    positive(limit)
     [(_, given)] = _channels([file], channel, rate, "").items()
     wave = {channel: given} if channel else given
 
     async def work() -> Recall:
         return await context.aiki.connection.admin.like(
-            wave, _scope(context, user), limit, query=query
+            wave, scope(context, user), limit, query=query
         )
 
     found = context.aiki.run(work())
@@ -112,7 +110,7 @@ def like(
         [
             [
                 f"{hit.score:.3f}",
-                hit.id[:_SHORT],
+                hit.id[:SHORT],
                 when(hit.record.created_at),
                 one_line(hit.text, 300),
             ]
@@ -135,7 +133,7 @@ def patterns(
 
     async def work() -> Patterns:
         return await context.aiki.connection.admin.patterns(
-            period, _scope(context, user), language=language
+            period, scope(context, user), language=language
         )
 
     found = context.aiki.run(work())
@@ -176,12 +174,6 @@ def _array(path: Path, rate: float, unit: str) -> Any:
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"{path.name} is no array of numbers ({one_line(str(error))}).") from error
     return Signal(values, rate or None, unit)
-
-
-def _scope(context: Context, user: str) -> Scope:
-    from aiki_kernel.memory.records import Scope
-
-    return Scope(user or context.settings.memory.user_id)
 
 
 def _pattern(record: Record) -> WavePattern | None:

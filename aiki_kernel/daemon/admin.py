@@ -17,9 +17,12 @@ from aiki_kernel.daemon.wave_admin import WaveAdmin
 from aiki_kernel.errors import DaemonError
 from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, new_id
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a question to the memory is rare, and its rules take time to load
     import numpy as np
     from numpy.typing import NDArray
+
+    from aiki_kernel.memory.asking.question import Asked, Vocabulary
+    from aiki_kernel.memory.asking.sift import Sifted
 
 Records = list[Record]
 Rows = list[dict[str, Any]]
@@ -77,10 +80,32 @@ class MemoryAdmin(WaveAdmin):
         body = {"id": id, "text": text, "scope": scope and scope_to_json(scope)}
         return record_from_json(await self.door.call("POST", "/memory/update", body))
 
-    async def forget(self, id: str, scope: Scope | None = None) -> None:
-        """Delete a memory."""
-        body = {"id": id, "scope": scope and scope_to_json(scope)}
+    async def forget(self, id: str, scope: Scope | None = None, *, reason: str = "") -> None:
+        """Delete a memory; its history keeps who, when and why."""
+        body = {"id": id, "scope": scope and scope_to_json(scope), "reason": reason}
         await self.door.call("POST", "/memory/forget", body)
+
+    async def choose(self, asked: Asked, scope: Scope, limit: int) -> dict[str, Any]:
+        """What a question means to forget: ``ids``, how many of each of ``kinds``, ``examples``."""
+        body = {"asked": asked.to_json(), "scope": scope_to_json(scope), "limit": limit}
+        return await self.door.call("POST", "/memory/choose", body)  # type: ignore[no-any-return]
+
+    async def forget_many(self, ids: Sequence[str], scope: Scope, *, reason: str = "") -> int:
+        """Delete memories as one act; how many there were."""
+        body = {"ids": list(ids), "scope": scope_to_json(scope), "reason": reason}
+        answer = await self.door.call("POST", "/memory/forget_many", body, timeout_s=_LONG_S)
+        return int(answer["forgotten"])
+
+    async def forgotten(self, scope: Scope, limit: int = 20) -> Rows:
+        """What was forgotten and can be brought back, newest first."""
+        body = {"scope": scope_to_json(scope), "limit": limit}
+        return (await self.door.call("POST", "/memory/forgotten", body))["forgotten"]  # type: ignore[no-any-return]
+
+    async def undo(self, ids: Sequence[str], scope: Scope) -> Records:
+        """Bring back what was forgotten; without ids, what was forgotten last."""
+        body = {"ids": list(ids), "scope": scope_to_json(scope)}
+        answer = await self.door.call("POST", "/memory/undo", body, timeout_s=_LONG_S)
+        return [record_from_json(item) for item in answer["records"]]
 
     async def list(
         self, scope: Scope, *, limit: int = 20, offset: int = 0, kind: str | None = None
@@ -117,6 +142,26 @@ class MemoryAdmin(WaveAdmin):
             "kinds": list(kinds),
         }
         return recall_from_json(await self.door.call("POST", "/memory/search", body))
+
+    async def vocabulary(self, scope: Scope) -> Vocabulary:
+        """What the memories are labelled with: kinds, people, tags, categories."""
+        from aiki_kernel.memory.asking.question import Vocabulary
+
+        body = {"scope": scope_to_json(scope)}
+        return Vocabulary.from_json(await self.door.call("POST", "/memory/vocabulary", body))
+
+    async def sift(self, asked: Asked, scope: Scope, limit: int = 8, backend: str = "") -> Sifted:
+        """The best memories for a question that was understood."""
+        from aiki_kernel.memory.asking.sift import Sifted
+
+        body = {
+            "asked": asked.to_json(),
+            "scope": scope_to_json(scope),
+            "limit": limit,
+            "backend": backend,
+        }
+        answer = await self.door.call("POST", "/memory/sift", body)
+        return Sifted.from_json(answer, recall_from_json(answer))
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, d) of ``texts`` by the memory's own embedder, as it embeds memories."""

@@ -64,6 +64,7 @@ def nearest_waves(rows: list[list[float]], where: Where, limit: int) -> Any:
 
 def condition(where: Where) -> Any:
     must: list[Any] = [_any_of(key, words) for key, words in where.wanted()]
+    must += [edge.Filter(should=[_any_of(k, one.words) for k in one.keys]) for one in where.either]
     must_not: list[Any] = [_any_of(key, words) for key, words in where.unwanted()]
     if where.ids:
         must.append(edge.HasIdCondition({uuid.UUID(name) for name in where.ids}))

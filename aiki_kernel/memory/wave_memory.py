@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiki_kernel.errors import UsageError
+from aiki_kernel.memory import finding
 from aiki_kernel.memory import recall as fusion
 from aiki_kernel.memory.records import Draft, Recall, Record, Scope, now
 from aiki_kernel.memory.store import Where
@@ -127,7 +128,7 @@ class WaveMemory:
                 if score > _UNLIKE
             ]
         searched = time.perf_counter()
-        hits = service._hits(found, limit)
+        hits = finding.hits(service, found, limit)
         done = time.perf_counter()
         return Recall(tuple(hits), {"search": searched - began, "load": done - searched})
 
