@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aiki_kernel.config_curation import Curation as Curation
 from aiki_kernel.config_routing import Budget as Budget
 from aiki_kernel.config_routing import Card as Card
 from aiki_kernel.config_routing import Consult as Consult
@@ -86,7 +87,7 @@ class Fusion(Section):
     candidates: int = Field(100, gt=0, le=2000, description="how far down each list is read")
 
 
-class Memory(Section):
+class Memory(Curation):
     """Where memories live and how they are found."""
 
     url: str = Field("", description="a Qdrant server; empty means embedded")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _no_user_environment() -> Iterator[None]:
     """No test sees the user's own ``AIKI_*`` settings, keys or home, whatever it forgets."""
+    # Started behind a shell's `&`, we ignore Ctrl-C, and so would every process of a test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     saved = dict(os.environ)
     for name in [name for name in os.environ if _is_ours(name)]:
         del os.environ[name]

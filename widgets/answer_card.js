@@ -320,7 +320,7 @@ function render({ model, el }) {
         ? live && !known
           ? "memories"
           : "no memories"
-        : `${count} memor${count === 1 ? "y" : "ies"}`) + (by ? ` · ${by}` : "");
+        : `${count} memor${count === 1 ? "y" : "ies"}`) + (by && count ? ` · ${by}` : "");
     foldLabel.title = words(dict(summary.backend).reason);
     const key = JSON.stringify([hits, count]);
     if (key !== shownHits) {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.daemon.engine import Engine
 from aiki_kernel.daemon.exchange import BadRequestError, take
+from aiki_kernel.daemon.waiting import PRIORITIES, Priority
 from aiki_kernel.errors import ModelError
 from aiki_kernel.models.chat import ANY_OBJECT, MAX_TOP_LOGPROBS, ChatMessage, Finished, TextDelta
 
@@ -38,6 +39,7 @@ class ChatCall:
     schema: Mapping[str, Any] | None
     stream: bool
     include_usage: bool
+    priority: Priority
 
     @classmethod
     def read(cls, body: Mapping[str, Any], engine: Engine) -> ChatCall:
@@ -68,6 +70,7 @@ class ChatCall:
             schema=_schema(take(body, "response_format", dict, None)),
             stream=take(body, "stream", bool, False),
             include_usage=take(options, "include_usage", bool, False),
+            priority=_priority(take(body, "priority", str, "cell")),
         )
 
     def generate(self, model: LocalModel, cancelled: Event) -> Iterator[TextDelta | Finished]:
@@ -91,6 +94,13 @@ class ChatCall:
         except ModelError as error:
             error.status = error.status or 400
             raise
+
+
+def _priority(name: str) -> Priority:
+    for known in PRIORITIES:
+        if name == known:
+            return known
+    raise BadRequestError("Field 'priority' must be cell or curation.", param="priority")
 
 
 def _at_least_one(tokens: int) -> int:

@@ -23,6 +23,8 @@ logger = logging.getLogger("aiki.daemon")
 MAX_BODY = 16 << 20
 """Largest request body, bytes."""
 
+_CODES = {404: "model_not_found", 429: "queue_full", 503: "stopping"}
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -117,7 +119,7 @@ def refusal(error: AikiError) -> Response:
         status = error.status
     elif isinstance(error, ModelError):
         status = error.status or 500
-        code = {404: "model_not_found", 429: "queue_full", 503: "stopping"}.get(status)
+        code = getattr(error, "code", None) or _CODES.get(status)
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
             headers["retry-after"] = str(retry_after)

@@ -1,9 +1,10 @@
 """``/v1/*``: the OpenAI interface of the models on this machine.
 
 Unknown parameters are ignored, as OpenAI-compatible servers do. Beyond the standard,
-``top_k``, ``min_p``, ``repetition_penalty``, ``session_id`` and ``backend`` are taken, and
-the last chunk (or the whole answer) has the field ``aiki`` with the engine's own figures. A
-client that goes away stops its generation within one token.
+``top_k``, ``min_p``, ``repetition_penalty``, ``session_id``, ``backend`` and ``priority``
+(``cell`` or ``curation``) are taken, and the last chunk (or the whole answer) has the field
+``aiki`` with the engine's own figures. A client that goes away stops its generation within
+one token; curation ends with the code ``preempted`` when a cell wants the model.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ async def _chat(request: Request) -> Response:
         with engine.models.using(name, call.backend) as model:
             yield from call.generate(model, cancelled)
 
-    return Answer(engine, engine.queue.submit(produce), call, name)
+    job = engine.queue.submit(produce, session=call.session_id, priority=call.priority)
+    return Answer(engine, job, call, name)
 
 
 class Answer(Response):
@@ -157,7 +159,8 @@ class Answer(Response):
                 last = {**head, "choices": [], "usage": _usage(finished)}
             await put({**last, "aiki": _detail(finished)})
         except AikiError as error:
-            await put(error_body(500, str(error), kind=error.kind))
+            code = getattr(error, "code", None)
+            await put(error_body(500, str(error), code=code, kind=error.kind))
         except Exception as error:
             line = f"{self.model} failed ({type(error).__name__}: {error})."
             await put(error_body(500, line.splitlines()[0], kind="model"))

@@ -102,7 +102,9 @@ class Facts:
     @property
     def memories_label(self) -> str:
         count = self.memory_count
-        found = f"{count} memor{'y' if count == 1 else 'ies'}" if count else "no memories"
+        if not count:
+            return "no memories"
+        found = f"{count} memor{'y' if count == 1 else 'ies'}"
         return f"{found} · {self.searched}" if self.searched else found
 
     @classmethod

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aiki_kernel.config import Memory, Paths
 from aiki_kernel.errors import StoreError
@@ -21,7 +21,7 @@ from aiki_kernel.memory.dense import DenseIndex, OwnedStore
 from aiki_kernel.memory.embedders import embedder as named_embedder
 from aiki_kernel.memory.history import Change, History
 from aiki_kernel.memory.lexical import Lexicon
-from aiki_kernel.memory.payload import from_payload, to_payload
+from aiki_kernel.memory.payload import from_payload, noted, to_payload
 from aiki_kernel.memory.records import Record
 from aiki_kernel.memory.settle import Settler
 from aiki_kernel.memory.store import TURN, WINDOW, MemoryStore, Point, Where
@@ -145,6 +145,28 @@ class Collection:
             self._reindex(texts.neighbours)
         self._settler.soon()
 
+    def annotate(self, notes: Mapping[str, Mapping[str, Any]]) -> list[Record]:
+        """Set metadata of memories: id to the keys that change, None for a key that goes.
+
+        Texts, vectors and dates stay as they are, and nothing is embedded; memories that are gone
+        are passed over. Durable on return, like :meth:`put`. What the memories are now.
+        """
+        with self.write:
+            self.refuse_mismatch()
+            there = self.store.get(list(notes))
+            payloads = {point.id: noted(point.payload, notes[point.id]) for point in there}
+            if not payloads:
+                return []
+            records = [from_payload(name, payload) for name, payload in payloads.items()]
+            self._touch(payloads)
+            with self._moving(list(payloads)):
+                self.store.set_payloads(payloads)
+            if self.dense is not None:
+                self.dense.describe(payloads)
+            self._record({record.id: json.dumps(record.to_json()) for record in records}, ())
+        self._settler.soon()
+        return records
+
     def end(self, records: Sequence[Record], *, actor: str, reason: str) -> None:
         """Remove records. Tombstones first: a replay must not bring back what was to go."""
         if not records:
@@ -247,7 +269,7 @@ class Collection:
         for name, text in journal.items():
             if text is not None:
                 record = Record(**json.loads(text))
-                if name not in there or there[name].get("updated_at", "") < record.updated_at:
+                if name not in there or _behind(there[name], record):
                     lost.append(record)
         if lost:
             _log.warning("%d memories are written again from the journal", len(lost))
@@ -285,3 +307,11 @@ class Collection:
     def _touch(self, ids: Iterable[str]) -> None:
         if self.touched is not None:
             self.touched.update(ids)
+
+
+def _behind(payload: Mapping[str, Any], record: Record) -> bool:
+    """Whether the store has an older state of ``record``: another text, or other metadata."""
+    stored = str(payload.get("updated_at", ""))
+    return stored < record.updated_at or (
+        stored == record.updated_at and dict(payload) != to_payload(record)
+    )

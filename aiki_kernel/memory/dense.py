@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -185,6 +185,22 @@ class DenseIndex:
     def upsert(self, points: Sequence[Point]) -> None:
         """The store has these points now."""
         self._change(points, ())
+
+    def describe(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """The store has these payloads now; the vectors are what they were."""
+        with self._gate.alone():
+            if self._index is None:
+                return
+            rows = self._columns.find(list(payloads))
+            here = rows >= 0
+            told = [
+                payload for payload, known in zip(payloads.values(), here, strict=True) if known
+            ]
+            self._columns.put(rows[here], told)
+            self._overwrites += len(told)
+        self._version += 1
+        self.unsaved += len(told)
+        self.changed_at = time.monotonic()
 
     def delete(self, ids: Sequence[str]) -> None:
         """The store has these points no longer."""

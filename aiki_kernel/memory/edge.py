@@ -98,6 +98,14 @@ class EdgeStore:
                 # Not flushed: it is in the write-ahead log, and can be made again from the texts.
                 shard.update(edge.UpdateOperation.update_vectors(changed))
 
+    def set_payloads(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        with self._at_work() as shard:
+            ids = [uuid.UUID(name) for name in payloads]
+            found = shard.retrieve(ids, with_payload=False, with_vector=False)
+            for record in found:
+                payload = dict(payloads[str(record.id)])
+                shard.update(edge.UpdateOperation.overwrite_payload([record.id], payload))
+
     def delete(self, ids: Sequence[str], *, wait: bool = True) -> None:
         with self._at_work() as shard:
             shard.update(edge.UpdateOperation.delete_points([uuid.UUID(name) for name in ids]))

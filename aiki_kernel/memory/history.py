@@ -63,6 +63,9 @@ _COLUMNS = (
 )
 
 
+_LAST_ROW = "SELECT rowid, id FROM history ORDER BY rowid DESC LIMIT 1"
+
+
 @dataclass(frozen=True)
 class Change:
     """One row: ADD, UPDATE or DELETE. ``created_at`` is the memory's own."""
@@ -88,9 +91,11 @@ class History:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
+            last = self._db.execute(_LAST_ROW).fetchone()
             self._db.executemany(
                 "INSERT OR IGNORE INTO marks VALUES (?, ?)",
-                [("id", uuid.uuid4().hex), ("indexed", "0")],
+                # What was there before anybody curated is curated when the user asks for it.
+                [("id", uuid.uuid4().hex), ("indexed", "0"), ("curated", _place(last))],
             )
             self._db.commit()
             self.id = str(self._mark("id"))
@@ -202,6 +207,58 @@ class History:
             self._db.execute("UPDATE marks SET value = ? WHERE name = 'indexed'", (str(seq),))
             self._db.execute("DELETE FROM moved WHERE seq <= ?", (seq,))
 
+    def uncurated(self, limit: int) -> list[tuple[int, dict[str, Any]]]:
+        """The next rows that nobody has curated yet, each with its number, oldest first."""
+        with self._lock:
+            (mark,) = self._db.execute("SELECT value FROM marks WHERE name = 'curated'").fetchone()
+            number, _, name = str(mark).partition(" ")
+            after = int(number)
+            if name:
+                row = self._db.execute(
+                    "SELECT id FROM history WHERE rowid = ?", (after,)
+                ).fetchone()
+                if row is None or row[0] != name:  # another history was put in its place
+                    after = 0
+            rows = self._db.execute(
+                f"SELECT rowid, {','.join(_COLUMNS)} FROM history WHERE rowid > ? "  # noqa: S608
+                "ORDER BY rowid LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        return [(row[0], dict(zip(_COLUMNS, row[1:], strict=True))) for row in rows]
+
+    def curated(self, number: int) -> None:
+        """Rows up to ``number`` are done with; 0 begins again from the first."""
+        with self._lock, self._db:
+            row = self._db.execute(
+                "SELECT rowid, id FROM history WHERE rowid = ?", (number,)
+            ).fetchone()
+            self._db.execute("UPDATE marks SET value = ? WHERE name = 'curated'", (_place(row),))
+
+    def left_to_curate(self) -> int:
+        """How many rows :meth:`uncurated` still has."""
+        waiting = self.uncurated(1)
+        if not waiting:
+            return 0
+        with self._lock:
+            (count,) = self._db.execute(
+                "SELECT count(*) FROM history WHERE rowid >= ?", (waiting[0][0],)
+            ).fetchone()
+        return int(count)
+
+    def note(self, name: str, value: str = "") -> None:
+        """Keep ``value`` under ``name``, durably; an empty one takes it away."""
+        with self._lock, self._db:
+            if value:
+                self._db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
+            else:
+                self._db.execute("DELETE FROM marks WHERE name = ?", (name,))
+
+    def noted(self, name: str) -> str:
+        """What :meth:`note` keeps under ``name``, or nothing."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
     def _mark(self, name: str) -> str:
         with self._lock:
             row = self._db.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
@@ -268,3 +325,8 @@ class History:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def _place(row: tuple[int, str] | None) -> str:
+    """A row as a mark remembers it: its number, and its id, which no other history has."""
+    return f"{row[0]} {row[1]}" if row else "0"

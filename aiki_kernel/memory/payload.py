@@ -95,6 +95,24 @@ def to_payload(record: Record) -> dict[str, Any]:
     return payload
 
 
+def noted(payload: Mapping[str, Any], notes: Mapping[str, Any]) -> dict[str, Any]:
+    """``payload`` with other metadata; None takes a key away. The keys of a record stay as they
+    are: a note of such a name goes where metadata of that name go."""
+    out = dict(payload)
+    nested = dict(out.get("metadata") or {})
+    for key, value in notes.items():
+        home = nested if key in _TAKEN else out
+        if value is None:
+            home.pop(key, None)
+        else:
+            home[key] = value
+    if nested:
+        out["metadata"] = nested
+    else:
+        out.pop("metadata", None)
+    return out
+
+
 def from_payload(point: str, payload: Mapping[str, Any]) -> Record:
     """The record that a payload of ours, or of mem0, describes."""
     nested = payload.get("metadata")

@@ -112,6 +112,16 @@ class ServerStore:
             if changed:
                 self._client.update_vectors(self.collection, changed, wait=True)
 
+    def set_payloads(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        # A point that is gone is passed over by a server, but not by Qdrant in memory.
+        there = {one.id for one in self.get(list(payloads))}
+        with self._asking():
+            for name in payloads:
+                if name in there:
+                    self._client.overwrite_payload(
+                        self.collection, dict(payloads[name]), points=[name], wait=True
+                    )
+
     def flush(self) -> None:
         """Nothing is left to do: every write was waited for."""
 

@@ -104,6 +104,13 @@ class MemoryStore(Protocol):
         """
         ...
 
+    def set_payloads(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the whole payload of points, whose vectors stay; skips points that are gone.
+
+        Found at once and outlives a killed process; durable when :meth:`flush` returns.
+        """
+        ...
+
     def delete(self, ids: Sequence[str], *, wait: bool = True) -> None:
         """Remove points; durable as in :meth:`upsert`. Unknown ids are no error."""
         ...

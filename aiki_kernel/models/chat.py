@@ -37,7 +37,8 @@ class ChatRequest:
     this session computes with (``compute.backend``); it concerns models of this machine alone.
     ``logprobs`` asks for the mean log-probability of the answer
     (``Finished.detail["mean_logprob"]``, where the endpoint gives it); ``response_format`` is
-    OpenAI's field of that name.
+    OpenAI's field of that name. ``priority`` ("cell" or "curation") is the place in the queue of
+    this machine's models.
     """
 
     model: str
@@ -59,6 +60,7 @@ class ChatRequest:
     prompt_tokens: int = 0
     logprobs: bool = False
     response_format: Mapping[str, Any] | None = None
+    priority: str = "cell"
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class Quirks:
                 "min_p": request.min_p,
                 "repetition_penalty": request.repetition_penalty,
                 "backend": request.backend,
+                "priority": request.priority,
             }
         return body
 

@@ -179,7 +179,12 @@ async def test_a_full_queue_is_a_429_and_places_are_given_in_order(
     order: list[int] = []
 
     async def wait_in_line(number: int) -> None:
-        await client.chat.completions.create(model="local", messages=ASK, max_tokens=1)
+        await client.chat.completions.create(
+            model="local",
+            messages=ASK,
+            max_tokens=1,
+            extra_body={"session_id": f"notebook {number}"},
+        )
         order.append(number)
 
     line = []

@@ -306,3 +306,11 @@ def test_nothing_is_said_of_savings_that_nobody_knows(
     line = " ".join(Facts.read(answer(**changes)).headline)
     assert "saved" not in line
     assert "hop" not in line
+
+
+def test_who_searched_is_not_named_beside_nothing_found() -> None:
+    backend = {"name": "numpy", "reason": "small", "ms": 0.32}
+    facts = Facts.read({"finish_reason": "stop", "hits": [], "backend": backend})
+    assert facts.memories_label == "no memories"
+    found = Facts.read({"finish_reason": "stop", "hits": [{"text": "a"}], "backend": backend})
+    assert found.memories_label == "1 memory · numpy 0.32 ms"
