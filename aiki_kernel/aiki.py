@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiki_kernel.daemon.connect import Connection
     from aiki_kernel.mind.consciousness import Consciousness
     from aiki_kernel.mind.ledger import Ledger
+    from aiki_kernel.mind.roster import Roster
     from aiki_kernel.mind.routing.planner import Planner
     from aiki_kernel.models.provider import Provider
 
@@ -60,6 +61,7 @@ class Aiki:
         self._consciousness: Consciousness | None = None
         self._provider: Provider | None = None
         self._ledger: Ledger | None = None
+        self._personas: Roster | None = None
         self._retired: list[Consciousness | Provider | Connection] = []
         self._runner = _LoopThread()
 
@@ -107,8 +109,19 @@ class Aiki:
                     self.planner,
                     Labels(self.paths.ledger),
                     self.connection.admin,
+                    self.personas,
                 )
             return self._consciousness
+
+    @property
+    def personas(self) -> Roster:
+        """The personas of this home."""
+        with self._lock:
+            if self._personas is None:
+                from aiki_kernel.mind.roster import Roster
+
+                self._personas = Roster(self.paths.home)
+            return self._personas
 
     @property
     def planner(self) -> Planner:

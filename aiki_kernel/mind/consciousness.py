@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiki_kernel.config import Paths
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
-from aiki_kernel.mind import asking, booking, cascade
+from aiki_kernel.mind import asking, booking, cascade, limits
 from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.consultant import Consultant, InsightStore
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
 from aiki_kernel.mind.events import (
     Completed,
+    Decision,
     Delta,
     Event,
     Hop,
@@ -39,6 +40,7 @@ from aiki_kernel.mind.events import (
 from aiki_kernel.mind.labels import Label, Labels
 from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.ports import MemoryPort, ModelPort
+from aiki_kernel.mind.roster import Roster
 from aiki_kernel.mind.routing.planner import Planned, Planner
 from aiki_kernel.mind.run import Run, metadata
 from aiki_kernel.models.chat import ChatRequest, Finished, TextDelta, Usage
@@ -72,6 +74,7 @@ class Consciousness:
         planner: Planned | None = None,
         labels: Labels | None = None,
         insights: InsightStore | None = None,
+        personas: Roster | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -79,6 +82,7 @@ class Consciousness:
         self.settings = settings
         self.planner: Planned = planner or Planner(settings, Paths.default().home)
         self.labels = labels
+        self.personas = personas or Roster(Paths.default().home)
         self.consultant = Consultant(settings, model, insights, labels)
         self._writes: set[asyncio.Task[Any]] = set()
 
@@ -90,7 +94,8 @@ class Consciousness:
         Raises :class:`AikiError` with one line when the answer cannot be had; whatever was
         streamed until then is kept in the conversation and the memory, marked as cut.
         """
-        run = Run(message, conversation)
+        name = message.persona or conversation.persona or self.settings.persona
+        run = Run(message, conversation, self.personas.get(name))
         self._notice_rerun(run)
         try:
             async with contextlib.aclosing(self._recall_and_route(run)) as events:
@@ -128,11 +133,11 @@ class Consciousness:
         recall = asyncio.ensure_future(self._recall(run))
         try:
             with run.trace.span("route") as span:
-                run.decision = await self.planner.decide(run.message, run.conversation)
+                run.decision = await self._decided(run)
                 span.attributes["gen_ai.request.model"] = run.decision.model
             # The first card of a public model takes a second: beside recall, not after it.
             run.choice = asyncio.ensure_future(
-                asyncio.to_thread(asking.choice, self.settings, run.decision)
+                asyncio.to_thread(asking.choice, self.settings, run.decision, run.persona)
             )
             run.choice.add_done_callback(_heard)  # an interrupt may come before it is awaited
             yield Routed(run.decision, span.seconds)
@@ -145,6 +150,18 @@ class Consciousness:
         seconds = run.trace.latencies().get("recall", 0.0)
         yield Recalled(run.recall.hits, seconds, run.recall.backend, run.recall.note)
 
+    async def _decided(self, run: Run) -> Decision:
+        """Who answers: the planner's decision, within the persona's models."""
+        persona, message = run.persona, run.message
+        decision = await self.planner.decide(message, run.conversation, persona.models)
+        if not persona.models:
+            return decision
+        decision, note = await asyncio.to_thread(
+            limits.within, self.settings, persona, decision, asked=bool(message.model)
+        )
+        run.notes += [note] if note else []
+        return decision
+
     async def _recall(self, run: Run) -> Recall:
         limit = self.settings.memory.recall_k
         if not limit:
@@ -153,7 +170,7 @@ class Consciousness:
         if run.replaces:
             exclude.append(run.replaces)
         with run.trace.span("recall") as span:
-            scope = Scope(self.settings.memory.user_id)
+            scope = Scope(self.settings.memory.user_id, persona=run.persona.name)
             found = await self.memory.recall(
                 run.message.text,
                 scope=scope,
@@ -352,6 +369,7 @@ class Consciousness:
             created_at=run.created_at,
             cell_id=run.message.cell_id,
             interrupted=interrupted,
+            persona=run.persona.name,
         )
 
     def _turn(self, run: Run, *, interrupted: bool) -> Turn:
@@ -371,6 +389,7 @@ class Consciousness:
             previous=run.previous,
             replaces=run.replaces,
             interrupted=interrupted,
+            persona=run.persona.name,
             provenance={key: value for key, value in provenance.items() if value},
         )
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiki_kernel.errors import AikiError
 from aiki_kernel.memory.records import Recall, Record, Scope
-from aiki_kernel.mind import asking, cascade, side
+from aiki_kernel.mind import asking, cascade, limits, side
 from aiki_kernel.mind import insight as insights
 from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.distil import Problem, distil
@@ -187,7 +187,7 @@ class Consultant:
     ) -> tuple[Insight | None, float | None, float]:
         """Ask, and once more where the answer does not fit the schema. The insight or None,
         USD and seconds of both calls. Raises :class:`AikiError` when the first call fails."""
-        follow = await asyncio.to_thread(followers, self.settings, smart, named=False)
+        follow = await asyncio.to_thread(self._followers, run, smart)
         request = ChatRequest(
             model=smart,
             messages=(ChatMessage("system", _ASKED), ChatMessage("user", problem.text)),
@@ -228,7 +228,8 @@ class Consultant:
         if self.store is None:
             return None
         try:
-            found = await self.store.search(run.message.text, self._scope, _LOOKED_AT)
+            scope = Scope(self.settings.memory.user_id, persona=run.persona.name)
+            found = await self.store.search(run.message.text, scope, _LOOKED_AT)
         except AikiError as error:
             run.notes.append(f"No stored insight could be looked for: {error}")
             return None
@@ -244,11 +245,15 @@ class Consultant:
 
     async def _kept(self, run: Run, kept: Stored) -> Stored:
         """The insight with its id in the memory; without one where the memory is away."""
-        if self.store is None:
+        name = run.persona.name
+        if self.store is None or not run.persona.grant().may_write(name):
             return kept
         try:
             record = await self.store.add(
-                kept.text, self._scope, kind=insights.KIND, metadata=kept.metadata()
+                kept.text,
+                Scope(self.settings.memory.user_id, name),
+                kind=insights.KIND,
+                metadata=kept.metadata(),
             )
         except AikiError as error:
             run.notes.append(f"The insight was not stored: {error}")
@@ -307,7 +312,9 @@ class Consultant:
         yield Routed(run.decision, 0.0)
         begun = time.perf_counter()
         try:
-            choice = await asyncio.to_thread(asking.choice, self.settings, run.decision)
+            choice = await asyncio.to_thread(
+                asking.choice, self.settings, run.decision, run.persona
+            )
             events = stream(run, asking.request(run, self.settings, choice))
             async with aclosing(events):
                 async for event in events:
@@ -352,9 +359,10 @@ class Consultant:
         except AikiError as error:
             run.notes.append(f"The insight that failed could not be withdrawn: {error}")
 
-    @property
-    def _scope(self) -> Scope:
-        return Scope(self.settings.memory.user_id)
+    def _followers(self, run: Run, smart: str) -> tuple[str, ...]:
+        """Whom to ask when ``smart`` fails, within the persona's models. Blocks."""
+        found = followers(self.settings, smart, named=False)
+        return limits.kept(self.settings, run.persona, found)
 
 
 def _advised(request: ChatRequest, advice: Advice) -> tuple[ChatMessage, ...]:

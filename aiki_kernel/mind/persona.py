@@ -5,7 +5,7 @@ How one lies on disk stands in ``persona_file.py``, where they are found in ``ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -112,7 +112,7 @@ class Persona:
         }
 
 
-def spoken(setting: str, *texts: str) -> Language:
+def spoken(setting: str, texts: Iterable[str]) -> Language:
     """The language of an answer: the setting; where it is ``auto``, that of the first of
     ``texts`` that shows one (the message, then earlier ones, newest first); else English."""
     if setting in ("en", "no"):

@@ -14,6 +14,7 @@ from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Decision
 from aiki_kernel.mind.labels import Label
 from aiki_kernel.mind.ledger import Entry
+from aiki_kernel.mind.persona import DEFAULT, Persona
 from aiki_kernel.models.chat import Finished, Hop
 from aiki_kernel.trace import Trace
 
@@ -31,6 +32,7 @@ class Run:
 
     message: Message
     conversation: Conversation
+    persona: Persona = field(default_factory=lambda: Persona(DEFAULT))
     trace: Trace = field(default_factory=Trace)
     turn_id: str = field(default_factory=new_id)
     created_at: str = field(default_factory=now)
@@ -54,7 +56,11 @@ class Run:
     def __post_init__(self) -> None:
         # Read before this turn takes its place in the conversation.
         before = self.conversation.before(self.message)
-        self.previous = before[-1].as_text() if before else ""
+        # Only its own: what another persona was told must not be found by this one's memories.
+        own = [one for one in before if one.persona == self.persona.name]
+        self.previous = own[-1].as_text() if own else ""
+        if self.message.note:
+            self.notes.append(self.message.note)
         replaced = self.conversation.replaced_by(self.message)
         self.replaces = replaced.turn_id if replaced else None
 
@@ -113,7 +119,7 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
         "tier": cost.card.tier if cost.card else None,
         "hops": [hop.to_json() for hop in run.hops],
         "provider": finished.provider,
-        "persona": "default",
+        "persona": run.persona.name,
         "backend": run.recall.backend.to_json(),
         "engine": finished.detail.get("engine"),
         "quantisation": finished.detail.get("quantisation"),
