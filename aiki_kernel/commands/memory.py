@@ -1,6 +1,7 @@
 """``aiki memory``: what is remembered, and everything that can be done to it.
 
-Long work (import, export, re-embedding, snapshots) stands in ``memory_moves.py``.
+Long work (import, export, re-embedding, snapshots) stands in ``memory_moves.py``, the audit
+log in ``memory_audit.py``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from aiki_kernel.commands import memory_audit as memory_audit
 from aiki_kernel.commands import memory_moves as memory_moves
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.confirm import confirmed

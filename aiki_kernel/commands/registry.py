@@ -51,6 +51,7 @@ NOUNS: dict[str, tuple[str, tuple[Face, ...]]] = {
     "session": ("The conversation that you are in", FACES),
     "cost": ("What the answers have cost", FACES),
     "config": ("Settings and keys", FACES),
+    "health": ("How the daemon, its store, models and queue are", FACES),
     "daemon": ("The process that owns memory and local models", ("cli",)),
     "kernel": ("Register the AIKI kernel with Jupyter", ("cli",)),
     "bench": ("Measure recall, search, start and the loop", FACES),

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 _PART = re.compile(r'"([^"]*)"|([^."]+)')
+_SETTINGS = ("aiki.toml", "keys.toml")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -85,7 +86,9 @@ def write(path: Path, text: str, *, mode: int | None = None) -> None:
 
     ``mode`` None keeps the file's permissions. A link is followed, not replaced.
     """
+    home = path.parent
     path = path.resolve()
+    before = _leaves(path) if path.name in _SETTINGS else None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if mode is None:
@@ -101,6 +104,34 @@ def write(path: Path, text: str, *, mode: int | None = None) -> None:
             Path(name).replace(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}).") from None
+    if before is not None:
+        _audit(home, path, before)
+
+
+def _audit(home: Path, path: Path, before: Mapping[str, Any]) -> None:
+    """Names of settings, never what they were set to."""
+    from aiki_kernel.safety.audit import audit_of
+
+    after = _leaves(path)
+    changed = sorted(name for name in after if after[name] != before.get(name))
+    removed = sorted(before.keys() - after.keys())
+    audit_of(home).record("config.change", file=path.name, set=changed, removed=removed)
+
+
+def _leaves(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    def walk(table: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+        for name, value in table.items():
+            if isinstance(value, Mapping):
+                yield from walk(value, (*names, name))
+            else:
+                yield joined((*names, name)), value
+
+    try:
+        return dict(walk(tomllib.loads(path.read_text("utf-8")), ()))
+    except (OSError, ValueError):
+        return {}
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ the spool and are replayed exactly once.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
@@ -21,6 +22,7 @@ from aiki_kernel.daemon.local import LocalModels
 from aiki_kernel.daemon.spool import Replayed, Spool
 from aiki_kernel.errors import AikiError, DaemonError, RefusedError, StoreError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
+from aiki_kernel.safety.audit import audit_of
 from aiki_kernel.version import __version__
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Engine:
     def __init__(self, settings: Settings, paths: Paths) -> None:
         self.settings = settings
         self.paths = paths
+        self.audit = audit_of(paths.home)
         self.spool = Spool(paths.spool)
         self.models = LocalModels(settings, paths)
         self.queue = GenerationQueue(settings.server.queue, settings.local.parallel)
@@ -62,6 +65,7 @@ class Engine:
     def start(self) -> None:
         """Open the store in the background and keep house: replay, free idle models."""
         if self._tick_thread is None and not self._closing:
+            self._audit_start()
             self._tick_thread = threading.Thread(
                 target=self._keep_house, name="aiki-housekeeping", daemon=True
             )
@@ -176,6 +180,7 @@ class Engine:
 
     def _refused(self, persona: str, operation: str, line: str) -> None:
         logger.warning("refused %s to %s: %s", operation, persona, line)
+        self.audit.record("permission.refused", persona=persona, operation=operation)
 
     def identity(self) -> dict[str, Any]:
         """Who answers here, at once: what a client needs before it talks."""
@@ -223,6 +228,7 @@ class Engine:
             "queue": self.queue.health(),
             "models": self.models.health(),
             "spool": spool,
+            "audit": {"missed": self.audit.missed, "error": self.audit.error},
         }
 
     def refuse(self) -> None:
@@ -243,10 +249,19 @@ class Engine:
         if memory is not None:
             memory.close()
         self.models.close()
+        self.audit.sync()
 
     @property
     def closing(self) -> bool:
         return self._closing
+
+    def _audit_start(self) -> None:
+        """A settings file that was edited by hand shows by its SHA-256."""
+        try:
+            digest = hashlib.sha256(self.paths.toml.read_bytes()).hexdigest()
+        except OSError:
+            digest = None
+        self.audit.record("daemon.start", version=__version__, config_sha256=digest)
 
     def _keep_house(self) -> None:
         self.spool.sweep()
@@ -263,6 +278,7 @@ class Engine:
     def _tick(self) -> None:
         for call in self.on_tick:
             call()
+        self.audit.sync()
         self.models.free_idle()
         if self._closing:
             return

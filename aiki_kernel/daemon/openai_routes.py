@@ -49,10 +49,31 @@ async def _chat(request: Request) -> Response:
 
     def produce(cancelled: Event) -> Iterator[TextDelta | Finished]:
         with engine.models.using(name, call.backend) as model:
-            yield from call.generate(model, cancelled)
+            yield from _audited(engine, call, name, call.generate(model, cancelled))
 
     job = engine.queue.submit(produce, session=call.session_id, priority=call.priority)
     return Answer(engine, job, call, name)
+
+
+def _audited(
+    engine: Engine, call: ChatCall, model: str, events: Iterator[TextDelta | Finished]
+) -> Iterator[TextDelta | Finished]:
+    finished: Finished | None = None
+    try:
+        for event in events:
+            if isinstance(event, Finished):
+                finished = event
+            yield event
+    finally:
+        usage = finished.usage if finished else None
+        engine.audit.record(
+            "model.serve",
+            model=model,
+            session_id=call.session_id or None,
+            input_tokens=usage and usage.input_tokens,
+            output_tokens=usage and usage.output_tokens,
+            reason=finished.reason if finished else "cut",
+        )
 
 
 class Answer(Response):

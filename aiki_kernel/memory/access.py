@@ -35,6 +35,11 @@ class View:
     grant: Grant | None = None
 
     @property
+    def actor(self) -> str:
+        """Who acts, for the account that is kept of it."""
+        return self.scope.persona or self.scope.user_id
+
+    @property
     def where(self) -> Where:
         """The filter of the store."""
         scope, grant = self.scope, self.grant
@@ -42,7 +47,7 @@ class View:
         if grant is None:
             return where
         readable = (_NOBODYS,) if grant.reads_nothing else grant.readable
-        return replace(where, agent_ids=readable, trusts=grant.trusts)
+        return replace(where, agent_ids=readable, trusts=grant.trusts, quarantined=False)
 
     def sees(self, record: Record) -> bool:
         """Whether ``record`` lies within the scope."""
@@ -51,7 +56,7 @@ class View:
             record.user_id == scope.user_id
             and scope.agent_id in (None, record.agent_id)
             and scope.run_id in (None, record.run_id)
-            and (grant is None or grant.may_read(record.agent_id, record.trust))
+            and (grant is None or _readable(grant, record))
         )
 
     def given(self, record: Record) -> Record:
@@ -168,6 +173,12 @@ class Access:
             raise self.refused(name, "add", _not_theirs(name, owner(agent)))
         # What a persona writes, it says itself: nobody is made to vouch for it but a model.
         return replace(draft, scope=replace(draft.scope, agent_id=agent), trust="model")
+
+
+def _readable(grant: Grant, record: Record) -> bool:
+    # What is held back is the user's to look at.
+    held = record.metadata.get("quarantined") is True
+    return not held and grant.may_read(record.agent_id, record.trust)
 
 
 def _why_not(grant: Grant, persona: str, operation: str) -> str:

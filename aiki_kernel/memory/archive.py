@@ -67,6 +67,7 @@ def snapshot(collection: Collection, target: Path) -> Path:
                 os.fsync(written.fileno())
             whole.chmod(0o600)
             whole.replace(target)
+            collection.audit.record("memory.snapshot", count=count, embedder=embedder)
     except OSError as error:
         raise StoreError(
             f"{target} cannot be written ({error.strerror}): choose another place."
@@ -105,6 +106,7 @@ def restore(collection: Collection, source: Path) -> int:
                 collection.look_again()
         finally:
             collection.rebuilding.release()
+    collection.audit.record("memory.restore", count=int(expected), embedder=embedder)
     return int(expected)
 
 

@@ -94,6 +94,7 @@ class DenseSearch:
             began = time.perf_counter()
             lists = self.store.search(vector, sparse, where, depth)
             return Found(lists, self._took(choice, began))
+        where = self.index.needed(where)
         found = self.dense(vector, where, depth, wanted)
         return Found(
             {**found.lists, **self.store.search(None, sparse, where, depth)}, found.by, found.note

@@ -10,6 +10,7 @@ import json
 import logging
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -27,6 +28,7 @@ from aiki_kernel.memory.settle import Settler
 from aiki_kernel.memory.store import TURN, WINDOW, MemoryStore, Point, Where
 from aiki_kernel.memory.upkeep import Upkeep
 from aiki_kernel.memory.window import Windows, windows
+from aiki_kernel.safety.audit import audit_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +53,7 @@ class Collection:
         self.paths = paths
         self.embedder = embedder or named_embedder(settings.embedder)
         self.lexicon = Lexicon(settings.languages)
+        self.audit = audit_of(paths.home)
         self.write = threading.RLock()
         self.rebuilding = threading.Lock()
         self.touched: set[str] | None = None
@@ -143,6 +146,7 @@ class Collection:
                 ],
             )
             self._reindex(texts.neighbours)
+        self._audit("memory.update" if before else "memory.write", records, actor, reason)
         self._settler.soon()
 
     def annotate(self, notes: Mapping[str, Mapping[str, Any]]) -> list[Record]:
@@ -192,6 +196,7 @@ class Collection:
             self._delete([record.id for record in records], wait=False)
             self._reindex(texts.neighbours)
             self._scrub(records, texts.neighbours)
+        self._audit("memory.delete", records, actor, reason)
         self._settler.soon()
 
     def get(self, id: str) -> Record | None:
@@ -255,6 +260,17 @@ class Collection:
     def _record(self, pending: Mapping[str, str | None], changes: Iterable[Change]) -> None:
         # A server keeps a log of its own; only the embedded store needs our journal.
         self.log.record(changes, pending if self.store.kind == "embedded" else None)
+
+    def _audit(self, event: str, records: Sequence[Record], actor: str | None, reason: str) -> None:
+        self.audit.record(
+            event,
+            ids=[record.id for record in records],
+            count=len(records),
+            kinds=Counter(record.kind for record in records),
+            trust=Counter(record.trust for record in records),
+            actor=actor or records[0].user_id,
+            reason=reason.partition(" ")[0] or None,
+        )
 
     def _recover(self) -> None:
         """Write again what the journal holds and the store lost (a power cut, a full disk)."""

@@ -28,7 +28,7 @@ from aiki_kernel.compute.errors import VectorError
 from aiki_kernel.compute.index import VectorIndex
 from aiki_kernel.compute.index_file import IndexFileError, load, save, stamp_of
 from aiki_kernel.errors import StoreError
-from aiki_kernel.memory.columns import Columns
+from aiki_kernel.memory.columns import LAYOUT, Columns
 from aiki_kernel.memory.gate import Gate
 from aiki_kernel.memory.history import History
 from aiki_kernel.memory.store import MemoryStore, Point, Scored, Where
@@ -52,6 +52,10 @@ class OwnedStore(MemoryStore, Protocol):
     @property
     def generation(self) -> str:
         """Names the collection that is live: it changes when another takes its place."""
+        ...
+
+    def complete(self) -> None:
+        """Give a collection of an older version what filters need to be fast."""
         ...
 
 
@@ -132,6 +136,11 @@ class DenseIndex:
             return Answer(
                 list(zip(names, found.scores.tolist(), strict=True)), index.note_of(backend)
             )
+
+    def needed(self, where: Where) -> Where:
+        """``where`` without the conditions that every memory here meets."""
+        with self._gate.shared():
+            return self._columns.needed(where) if self.ready else where
 
     def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
         """Cosine of ``vector`` (d,) with those of ``ids`` that are here."""
@@ -270,6 +279,7 @@ class DenseIndex:
             generation, self._touched = self._store.generation, set()
             self.done, self.total = 0, self._store.count(Where())
         try:
+            self._store.complete()
             index, columns, after = VectorIndex(self._store.dimension), Columns(), None
             while True:
                 points, after = self._store.scroll(Where(), _BATCH, after, vectors=True)
@@ -344,7 +354,7 @@ class DenseIndex:
             _apply(index, columns, points, [name for name in some if name not in there])
 
     def _stamp(self, seq: int) -> str:
-        return f"1 {self._log.id} {self._store.generation} {self._store.dimension} {seq}"
+        return f"{LAYOUT} {self._log.id} {self._store.generation} {self._store.dimension} {seq}"
 
     def _moves_of(self, stamp: str) -> int | None:
         """Up to which move a file knows this store; None when it is another store's."""

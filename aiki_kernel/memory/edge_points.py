@@ -9,7 +9,10 @@ import numpy as np
 import qdrant_edge as edge
 
 from aiki_kernel.memory.lexical import Sparse
-from aiki_kernel.memory.store import SLOTS, Point, Where
+from aiki_kernel.memory.store import FLAG, SLOTS, Point, Where
+
+_TRUE = edge.MatchValue(np.bool_(True))  # type: ignore[arg-type]
+"""qdrant-edge 0.9 reads Python's own True as the number 1, which matches no boolean."""
 
 
 def point(record: Any) -> Point:
@@ -38,22 +41,29 @@ def sparse(words: Sparse) -> Any:
 
 
 def condition(where: Where) -> Any:
-    must: list[Any] = []
-    must_not: list[Any] = []
-    for key, value in where.matches().items():
-        match = edge.MatchValue(value) if isinstance(value, str) else edge.MatchAny(list(value))
-        must.append(edge.FieldCondition(key=key, match=match))
+    must: list[Any] = [_any_of(key, words) for key, words in where.wanted()]
+    must_not: list[Any] = [_any_of(key, words) for key, words in where.unwanted()]
     if where.ids:
         must.append(edge.HasIdCondition({uuid.UUID(name) for name in where.ids}))
     if where.since or where.until:
         span = edge.RangeDateTime(gte=where.since, lte=where.until)
         must.append(edge.FieldCondition(key="created_at", range=span))
-    if where.exclude_turns:
-        match = edge.MatchAny(list(where.exclude_turns))
-        must_not.append(edge.FieldCondition(key="turn_id", match=match))
-    if where.not_embedder is not None:
-        match = edge.MatchValue(where.not_embedder)
-        must_not.append(edge.FieldCondition(key="embedder", match=match))
+    if where.quarantined is not None:
+        held = edge.FieldCondition(key=FLAG, match=_TRUE)
+        (must if where.quarantined else must_not).append(held)
+    if where.valid_at is not None:
+        ended = edge.RangeDateTime(lte=where.valid_at)
+        must_not.append(edge.FieldCondition(key="valid_to", range=ended))
     if not must and not must_not:
         return None
     return edge.Filter(must=must or None, must_not=must_not or None)
+
+
+def _any_of(key: str, words: tuple[str, ...]) -> Any:
+    named = [word for word in words if word]
+    match = edge.MatchValue(named[0]) if len(named) == 1 else edge.MatchAny(named)
+    having = edge.FieldCondition(key=key, match=match)
+    if "" not in words:
+        return having
+    empty = edge.IsEmptyCondition(key)
+    return edge.Filter(should=[having, empty]) if named else empty

@@ -53,11 +53,14 @@ def bring_in(
             collection.log.load_from(history, only=taken)
         except StoreError as error:
             failed.append((str(history), str(error)))
+    counts = {"added": added, "skipped": skipped, "failed": len(failed)}
+    collection.audit.record("memory.import", **counts, actor=scope.user_id)
     return ImportReport(added, skipped, tuple(failed))
 
 
 def send_out(collection: Collection, view: View) -> Iterator[dict[str, Any]]:
     """Each memory of ``view`` as plain JSON data; one a line makes a file to import."""
+    collection.audit.record("memory.export", actor=view.actor)
     for record in collection.records(view.where):
         if view.sees(record):
             data = view.given(record).to_json()

@@ -21,7 +21,16 @@ from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.gate import Gate
 from aiki_kernel.memory.lexical import Sparse
 from aiki_kernel.memory.server_points import condition, native, point, sparse
-from aiki_kernel.memory.store import KEYWORDS, SLOTS, MemoryStore, Point, Scored, Where
+from aiki_kernel.memory.store import (
+    FLAG,
+    KEYWORDS,
+    SLOTS,
+    TIMES,
+    MemoryStore,
+    Point,
+    Scored,
+    Where,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -335,10 +344,10 @@ class ServerStore:
             if key not in info.payload_schema:
                 schema = models.KeywordIndexParams(type=keyword, is_tenant=key == "user_id" or None)
                 self._client.create_payload_index(self.collection, key, schema)
-        if "created_at" not in info.payload_schema:
-            self._client.create_payload_index(
-                self.collection, "created_at", models.PayloadSchemaType.DATETIME
-            )
+        kinds = dict.fromkeys(TIMES, models.PayloadSchemaType.DATETIME)
+        for key, kind in (kinds | {FLAG: models.PayloadSchemaType.BOOL}).items():
+            if key not in info.payload_schema:
+                self._client.create_payload_index(self.collection, key, kind)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

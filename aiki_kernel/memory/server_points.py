@@ -8,7 +8,7 @@ import numpy as np
 from qdrant_client import models
 
 from aiki_kernel.memory.lexical import Sparse
-from aiki_kernel.memory.store import SLOTS, Point, Where
+from aiki_kernel.memory.store import FLAG, SLOTS, Point, Where
 
 
 def native(point: Point, slots: frozenset[str]) -> models.PointStruct:
@@ -42,26 +42,30 @@ def sparse(words: Sparse) -> models.SparseVector:
 
 
 def condition(where: Where) -> models.Filter | None:
-    must: list[Any] = []
-    must_not: list[Any] = []
-    match: models.MatchAny | models.MatchValue
-    for key, value in where.matches().items():
-        if isinstance(value, str):
-            match = models.MatchValue(value=value)
-        else:
-            match = models.MatchAny(any=list(value))
-        must.append(models.FieldCondition(key=key, match=match))
+    must: list[Any] = [_any_of(key, words) for key, words in where.wanted()]
+    must_not: list[Any] = [_any_of(key, words) for key, words in where.unwanted()]
     if where.ids:
         must.append(models.HasIdCondition(has_id=list(where.ids)))
     if where.since or where.until:
         span = models.DatetimeRange.model_validate({"gte": where.since, "lte": where.until})
         must.append(models.FieldCondition(key="created_at", range=span))
-    if where.exclude_turns:
-        match = models.MatchAny(any=list(where.exclude_turns))
-        must_not.append(models.FieldCondition(key="turn_id", match=match))
-    if where.not_embedder is not None:
-        match = models.MatchValue(value=where.not_embedder)
-        must_not.append(models.FieldCondition(key="embedder", match=match))
+    if where.quarantined is not None:
+        held = models.FieldCondition(key=FLAG, match=models.MatchValue(value=True))
+        (must if where.quarantined else must_not).append(held)
+    if where.valid_at is not None:
+        ended = models.DatetimeRange.model_validate({"lte": where.valid_at})
+        must_not.append(models.FieldCondition(key="valid_to", range=ended))
     if not must and not must_not:
         return None
     return models.Filter(must=must or None, must_not=must_not or None)
+
+
+def _any_of(key: str, words: tuple[str, ...]) -> Any:
+    named = [word for word in words if word]
+    match: models.MatchAny | models.MatchValue
+    match = models.MatchValue(value=named[0]) if len(named) == 1 else models.MatchAny(any=named)
+    having = models.FieldCondition(key=key, match=match)
+    if "" not in words:
+        return having
+    empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+    return models.Filter(should=[having, empty]) if named else empty

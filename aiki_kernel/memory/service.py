@@ -94,7 +94,7 @@ class MemoryService:
             self.collection.lexicon,
             query,
             vector,
-            replace(view.where, exclude_turns=tuple(exclude)),
+            replace(view.where, exclude_turns=tuple(exclude), quarantined=False, valid_at=now()),
             depth=max(weights.candidates, limit),
             weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
             backend=backend or self.compute.backend,
@@ -323,7 +323,7 @@ class MemoryService:
     def _hits(
         self, found: Sequence[fusion.Candidate], limit: int, view: View
     ) -> builtins.list[Hit]:
-        """The first ``limit`` of ``found`` that exist, have not expired and differ in text."""
+        """The first ``limit`` of ``found`` that exist, may be told and differ in text."""
         today = now()
         hits: builtins.list[Hit] = []
         texts: set[str] = set()
@@ -336,8 +336,7 @@ class MemoryService:
                 if one.id not in payloads:
                     continue
                 record = from_payload(one.id, payloads[one.id])
-                expires = str(record.metadata.get("expiration_date") or "")
-                if record.hash in texts or (expires and expires < today[: len(expires)]):
+                if record.hash in texts or _over(record, today):
                     continue
                 if not view.sees(record):
                     continue
@@ -385,3 +384,9 @@ class MemoryService:
             for draft in drafts
             if not self.collection.log.of(str(draft.id))
         )
+
+
+def _over(record: Record, today: str) -> bool:
+    """Whether mem0's ``expiration_date`` has passed."""
+    expires = str(record.metadata.get("expiration_date") or "")
+    return bool(expires) and expires < today[: len(expires)]

@@ -22,9 +22,28 @@ WINDOW = "bm25"
 TURN = "bm25_turn"
 SLOTS = (WINDOW, TURN)
 
-KEYWORDS = ("user_id", "agent_id", "run_id", "actor_id", "kind", "turn_id", "hash", "embedder")
-"""Payload keys with a keyword index; ``user_id`` marks the tenant. ``created_at`` has a
-datetime index besides."""
+LABELS = ("tags", "entities", "categories")
+"""Payload keys that hold a list of words, in lower case."""
+
+KEYWORDS = (
+    "user_id",
+    "agent_id",
+    "run_id",
+    "actor_id",
+    "kind",
+    "turn_id",
+    "hash",
+    "embedder",
+    "trust",
+    *LABELS,
+)
+"""Payload keys with a keyword index; ``user_id`` marks the tenant."""
+
+TIMES = ("created_at", "valid_to")
+"""Payload keys with a datetime index."""
+
+FLAG = "quarantined"
+"""The payload key with an index for booleans: true where a memory is held back."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +60,11 @@ class Point:
 class Where:
     """A filter in neutral words; every field that is set must hold.
 
-    ``since`` and ``until`` are ISO-8601 and include their ends; ``not_embedder`` matches
-    points written by any other embedder, or by none that is known.
+    Fields that are tuples ask for any of their words; an empty word among them stands for
+    memories that have none under that key (nobody's ``agent_id``, say). ``since`` and
+    ``until`` are ISO-8601 and include their ends. ``not_embedder`` matches points written by
+    any other embedder, or by none that is known. ``quarantined`` asks for those that are, or
+    for those that are not. ``valid_at`` leaves out what had ended by then (``valid_to``).
     """
 
     user_id: str | None = None
@@ -56,18 +78,49 @@ class Where:
     since: str | None = None
     until: str | None = None
     not_embedder: str | None = None
+    agent_ids: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    exclude_kinds: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    entities: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    trusts: tuple[str, ...] = ()
+    quarantined: bool | None = None
+    valid_at: str | None = None
 
-    def matches(self) -> dict[str, str | tuple[str, ...]]:
-        """Payload keys and the value, or any of the values, that they must have."""
-        wanted: dict[str, str | tuple[str, ...] | None] = {
-            "user_id": self.user_id,
-            "agent_id": self.agent_id,
-            "run_id": self.run_id,
-            "kind": self.kind,
-            "turn_id": self.turn_ids or None,
-            "hash": self.hashes or None,
-        }
-        return {key: value for key, value in wanted.items() if value is not None}
+    def wanted(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Payload keys and the words of which a memory must have one."""
+        trusts = self.trusts
+        if "import" in trusts:  # what does not say who vouches for it was imported
+            trusts = (*trusts, "")
+        asked = (
+            ("user_id", _one(self.user_id)),
+            ("agent_id", _one(self.agent_id)),
+            ("agent_id", self.agent_ids),
+            ("run_id", _one(self.run_id)),
+            ("kind", _one(self.kind)),
+            ("kind", self.kinds),
+            ("turn_id", self.turn_ids),
+            ("hash", self.hashes),
+            ("trust", trusts),
+            ("tags", self.tags),
+            ("entities", self.entities),
+            ("categories", self.categories),
+        )
+        return [(key, words) for key, words in asked if words]
+
+    def unwanted(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Payload keys and the words of which a memory must have none."""
+        asked = (
+            ("turn_id", self.exclude_turns),
+            ("kind", self.exclude_kinds),
+            ("embedder", _one(self.not_embedder)),
+        )
+        return [(key, words) for key, words in asked if words]
+
+
+def _one(word: str | None) -> tuple[str, ...]:
+    return () if word is None else (word,)
 
 
 Scored = list[tuple[str, float]]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from aiki_kernel.mind.ledger_file import VERSION, LedgerError, LedgerFile, memory
+from aiki_kernel.safety.audit import audit_of
 from aiki_kernel.safety.secrets import redact
 
 __all__ = ["STAGES", "VERSION", "Entry", "GroupBy", "Ledger", "LedgerError", "Stage"]
@@ -147,6 +148,13 @@ class Ledger:
                     db.execute(_RELEASE, (entry.turn_id, entry.stage))
 
         self.file.use(write, verb="written")
+        self._audit(entry)
+
+    def _audit(self, entry: Entry) -> None:
+        told = ("turn_id", "session_id", "stage", "model", "provider", "name", "persona", "kind")
+        counts = ("input_tokens", "output_tokens", "cost_usd", "finish_reason", "interrupted")
+        facts = {name: getattr(entry, name) or None for name in (*told, *counts)}
+        audit_of(self.path.parent).record("model.call", **facts, failed=bool(entry.error))
 
     def rows(
         self,

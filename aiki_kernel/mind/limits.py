@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aiki_kernel.config import Paths
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.mind.events import Decision
 from aiki_kernel.mind.persona import Persona
 from aiki_kernel.models.cards import ModelCard, Tier, by_tier, card, default_local, usable
 from aiki_kernel.models.catalogue import names
+from aiki_kernel.safety.audit import audit_of
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
@@ -43,6 +45,7 @@ def within(
     if _allowed(settings, persona, decision.model):
         return decision, ""
     if asked:
+        _audit(persona, decision.model)
         raise ModelError(
             f"{persona.name} may not be answered by {decision.model}, only by {persona.models}: "
             "leave the model out, or address another persona.",
@@ -71,11 +74,17 @@ def refuse(settings: Settings, persona: Persona, *asked: str) -> None:
     chosen before it was chosen within the limits."""
     outside = set(asked) - set(kept(settings, persona, asked))
     if outside:
+        _audit(persona, *sorted(outside))
         raise ModelError(
             f"{persona.name} may not be answered by {', '.join(sorted(outside))}, only by "
             f"{persona.models}.",
             stage="connect",
         )
+
+
+def _audit(persona: Persona, *models: str) -> None:
+    facts = {"persona": persona.name, "operation": "model", "models": list(models)}
+    audit_of(Paths.default().home).record("permission.refused", **facts)
 
 
 def _allowed(settings: Settings, persona: Persona, name: str) -> bool:
@@ -92,7 +101,6 @@ def _local_by_name(persona: Persona, one: ModelCard) -> bool:
     """Whether the bare ``local`` means, on this machine, a model that is allowed by name."""
     if not one.local or one.name != "local":
         return False
-    from aiki_kernel.config import Paths
     from aiki_kernel.models.weights import installed
 
     here = installed(Paths.default().models)

@@ -52,6 +52,7 @@ class TestConformance(_WithServer, jkt.KernelTests):
                 "%aiki_config",
                 "%aiki_consult",
                 "%aiki_cost",
+                "%aiki_health",
                 "%aiki_memory",
                 "%aiki_model",
                 "%aiki_route",

@@ -98,7 +98,7 @@ class Some:
 
     def point(self, id: str | None = None) -> Point:
         chance = self.chance
-        payload = {
+        payload: dict[str, object] = {
             "user_id": chance.choice(["kari", "ola", "åse"]),
             "kind": chance.choice(["message", "fact"]),
             "hash": chance.choice("abcdef"),
@@ -111,6 +111,18 @@ class Some:
                 payload[key] = chance.choice(values)
         if chance.random() < 0.6:
             payload["turn_id"] = f"t{chance.randint(0, 9)}"
+        for key, words in (("tags", "uvwxyz"), ("entities", "klm"), ("categories", "pq")):
+            if chance.random() < 0.4:
+                payload[key] = chance.sample(words, chance.randint(0, 2))
+        if chance.random() < 0.1:
+            payload["tags"] = "u"  # one word that is no list, as mem0's users may write it
+        if chance.random() < 0.6:
+            payload["trust"] = chance.choice(["user", "model", "import"])
+        if chance.random() < 0.2:
+            payload["quarantined"] = chance.choice([True, True, False])
+        if chance.random() < 0.4:
+            ended = ["2026-05-01", "2026-05-01T10:00:00Z", "2026-09-01T00:00:00+02:00", "soon"]
+            payload["valid_to"] = chance.choice(ended)
         name = id or str(uuid.UUID(int=chance.getrandbits(128), version=4))
         return Point(name, payload, self.vector())
 
@@ -138,6 +150,15 @@ class Some:
             since=maybe("2026-04-11T10:00:03.5+00:00", "2026-04-11T12:00:03.5+02:00"),
             until=maybe("2026-08-11T10:00:03Z", "2026-08-11"),
             not_embedder=maybe("wordbag", "nobody"),
+            agent_ids=some("a", "b", ""),
+            kinds=some("message", "fact", "insight"),
+            exclude_kinds=some("fact", "insight", "sensor"),
+            tags=some(*"uvwxyz", ""),
+            entities=some(*"klm", "n"),
+            categories=some(*"pq", "r"),
+            trusts=some("user", "model", "import"),
+            quarantined=chance.choice([None, None, None, False, False, True]),
+            valid_at=maybe("2026-05-01T10:00:00Z", "2026-06-11", "2026-12-11T00:00:00+00:00"),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memory_parts import Open, WordBag
@@ -380,3 +381,69 @@ def test_both_stores_give_the_same_answers(
     for embedded, served in zip(*answers, strict=True):
         assert [score for _, score, _ in embedded] == [score for _, score, _ in served]
         assert embedded[0] == served[0]
+
+
+# --- what is left out of recall ------------------------------------------------------------
+
+
+def test_every_field_of_a_filter_means_the_same_in_both_stores(memory: MemoryService) -> None:
+    """What each one lets through, by the numbers of the memories."""
+    past, future = "2026-01-02T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
+    rows: list[dict[str, Any]] = [
+        {"tags": ["budget", "plan"], "entities": ["kari"], "categories": ["work"]},
+        {"tags": ["holiday"], "entities": ["kari", "oslo"], "valid_to": past},
+        {"tags": [], "quarantined": True},
+        {"quarantined": False, "valid_to": future, "entities": ["ola"]},
+    ]
+    agents, kinds = [None, "trisha", "default", None], ["fact", "decision", "fact", "sensor"]
+    trusts = ["user", "model", "import", "sensor"]
+    records = memory.add_many(
+        [
+            Draft(f"text {n}", Scope("kari", agent), kind=kind, trust=trust, metadata=metadata)
+            for n, (agent, kind, trust, metadata) in enumerate(
+                zip(agents, kinds, trusts, rows, strict=True)
+            )
+        ]
+    )
+    number = {record.id: n for n, record in enumerate(records)}
+    vector = memory.collection.embedder.embed_query("text")
+    store, dense = memory.collection.store, memory.collection.dense
+    for where, expected in (
+        (Where(agent_ids=("default", "")), {0, 2, 3}),
+        (Where(agent_ids=("trisha", "nobody")), {1}),
+        (Where(agent_id="trisha", agent_ids=("", "default")), set()),
+        (Where(kinds=("decision", "sensor")), {1, 3}),
+        (Where(exclude_kinds=("fact", "insight")), {1, 3}),
+        (Where(tags=("plan", "holiday")), {0, 1}),
+        (Where(tags=("plan", "")), {0, 2, 3}),
+        (Where(entities=("kari",)), {0, 1}),
+        (Where(entities=("oslo", "ola")), {1, 3}),
+        (Where(categories=("work",)), {0}),
+        (Where(trusts=("user", "sensor")), {0, 3}),
+        (Where(trusts=("import",)), {2}),
+        (Where(quarantined=True), {2}),
+        (Where(quarantined=False), {0, 1, 3}),
+        (Where(valid_at="2026-01-01T23:59:59Z"), {0, 1, 2, 3}),
+        (Where(valid_at="2026-01-02"), {0, 2, 3}),
+        (Where(quarantined=False, valid_at="2026-06-01", kinds=("fact",)), {0}),
+    ):
+        found = {number[name] for name, _ in store.search(vector, {}, where, 9)["dense"]}
+        assert found == expected, where
+        assert store.count(where) == len(expected)
+        if dense is not None and dense.ready:
+            answer = dense.search(vector, where, 9, "numpy")
+            assert answer is not None
+            assert {number[name] for name, _ in answer.scored} == expected, where
+
+
+def test_recall_leaves_out_what_is_quarantined_or_has_ended(memory: MemoryService) -> None:
+    over, later = "2026-01-02T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
+    memory.add("the budget is ten", KARI, metadata={"valid_to": over})
+    memory.add("the budget is twenty", KARI, metadata={"valid_to": later})
+    held = memory.add("the budget is a secret", KARI, metadata={"quarantined": True})
+    memory.add("the budget is public", KARI, metadata={"quarantined": False})
+    told = {hit.text for hit in memory.recall("budget", KARI, 9).hits}
+    assert told == {"the budget is twenty", "the budget is public"}
+    assert memory.get(held.id).metadata["quarantined"] is True
+    memory.add("the budget is known", KARI, id=held.id)  # it was let go again
+    assert len(memory.recall("budget", KARI, 9).hits) == 3
