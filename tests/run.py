@@ -1,8 +1,8 @@
 """The test command: ``python3 tests/run.py`` on a machine with Python and no more.
 
-Makes ``.venv-test``, installs the project with its test extra, sees to Chromium, then runs
-the linter, the type checker and every test that is not marked ``long``. Arguments after
-``--`` go to pytest: ``python3 tests/run.py -- tests/kernel -x``.
+Makes ``.venv-test``, installs the project with its test extra, sees to Chromium and the other
+programs that tests call, then runs the linter, the type checker and every test that is not
+marked ``long``. Arguments after ``--`` go to pytest: ``python3 tests/run.py -- tests/kernel -x``.
 """
 
 from __future__ import annotations
@@ -40,25 +40,46 @@ def install_project() -> None:
     )
 
 
-def install_chromium() -> None:
-    """Chromium drives the browser tests. Without it they are skipped; in CI that is a failure."""
-    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+PROGRAMS = {
+    "chromium": "chromium",  # drives the browser tests
+    "docker-compose": "docker-compose",  # reads the stack of `aiki deploy`
+    "systemd-analyze": "systemd",  # reads its units
+}
+"""Programs that tests call, and the Debian packages that hold them."""
+
+
+def missing() -> list[str]:
+    others = {"chromium": ("chromium-browser", "google-chrome")}
+    return [
+        name
+        for name in PROGRAMS
+        if not any(shutil.which(program) for program in (name, *others.get(name, ())))
+    ]
+
+
+def install_programs() -> None:
+    """What tests call is installed where that is allowed; else those tests are skipped, loudly.
+    In CI that is a failure."""
+    if not missing():
         return
     if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
-        say("installing Chromium from the system's packages")
+        packages = sorted({PROGRAMS[name] for name in missing()})
+        say(f"installing {', '.join(packages)} from the system's packages")
         os.environ.setdefault("DEBIAN_FRONTEND", "noninteractive")
         call("apt-get", "update", "-q", check=False)
-        call("apt-get", "install", "-y", "-q", "chromium", check=False)
-    if not shutil.which("chromium"):
-        say("CHROMIUM IS MISSING: browser tests will be SKIPPED (install package 'chromium')")
-        if os.environ.get("CI"):
-            sys.exit("In CI the browser tests must run: Chromium could not be installed.")
+        # One by one: a package that is not to be had must not keep out the others.
+        for package in packages:
+            call("apt-get", "install", "-y", "-q", "--no-install-recommends", package, check=False)
+    for name in missing():
+        say(f"{name.upper()} IS MISSING: its tests will be SKIPPED (package '{PROGRAMS[name]}')")
+    if missing() and os.environ.get("CI"):
+        sys.exit(f"In CI these must be there: {', '.join(missing())}.")
 
 
 def main() -> None:
     extra = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     install_project()
-    install_chromium()
+    install_programs()
     os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     failed = []
     if not extra:

@@ -114,7 +114,9 @@ class Access:
             old = known.get(draft.id or "")
             if old is None:
                 continue
-            view = self.view(draft.scope, "add") if draft.scope.persona else None
+            # Wherever the new one is to lie, the old one has to be within reach as it is.
+            wide = replace(draft.scope, agent_id=None, run_id=None)
+            view = self.view(wide, "add") if wide.persona else None
             if view is not None and not view.sees(old):
                 raise self.refused(
                     draft.scope.persona, "add", f"The id {old.id} is taken: leave it out."

@@ -37,7 +37,7 @@ from aiki_kernel.mind.events import (
     Remembered,
     Routed,
 )
-from aiki_kernel.mind.labels import Label, Labels
+from aiki_kernel.mind.labels import Labels
 from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.ports import MemoryPort, ModelPort
 from aiki_kernel.mind.roster import Roster
@@ -96,7 +96,7 @@ class Consciousness:
         """
         name = message.persona or conversation.persona or self.settings.persona
         run = Run(message, conversation, self.personas.get(name))
-        self._notice_rerun(run)
+        run.notice_rerun()
         try:
             async with contextlib.aclosing(self._recall_and_route(run)) as events:
                 async for event in events:
@@ -260,27 +260,6 @@ class Consciousness:
         return await asyncio.to_thread(
             booking.costs, self.settings, run.name, usage, charged=charged
         )
-
-    @staticmethod
-    def _notice_rerun(run: Run) -> None:
-        """The newest answer, asked for again in the same words, was not good enough. One of
-        the middle says nothing: whoever runs all cells again judges none of them."""
-        exchanges = run.conversation.exchanges
-        before = run.conversation.replaced_by(run.message)
-        if before is None or before is not exchanges[-1] or before.interrupted:
-            return
-        if before.question == run.message.text:
-            run.labels.append(
-                Label(
-                    when=run.created_at,
-                    turn_id=before.turn_id,
-                    session_id=run.conversation.session_id,
-                    message=before.question,
-                    model=before.model,
-                    source="rerun",
-                    good=0.0,
-                )
-            )
 
     # -- writing ------------------------------------------------------------------------
 

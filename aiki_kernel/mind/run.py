@@ -64,6 +64,26 @@ class Run:
         replaced = self.conversation.replaced_by(self.message)
         self.replaces = replaced.turn_id if replaced else None
 
+    def notice_rerun(self) -> None:
+        """The newest answer, asked of the same persona again in the same words, was not good
+        enough. One of the middle says nothing: whoever runs all cells again judges none."""
+        exchanges = self.conversation.exchanges
+        before = self.conversation.replaced_by(self.message)
+        if before is None or before is not exchanges[-1] or before.interrupted:
+            return
+        if (before.question, before.persona) == (self.message.text, self.persona.name):
+            self.labels.append(
+                Label(
+                    when=self.created_at,
+                    turn_id=before.turn_id,
+                    session_id=self.conversation.session_id,
+                    message=before.question,
+                    model=before.model,
+                    source="rerun",
+                    good=0.0,
+                )
+            )
+
     @property
     def name(self) -> str:
         """The catalogue's name of the model that answers, after all hops so far."""

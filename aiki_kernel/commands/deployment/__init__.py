@@ -1,0 +1,1 @@
+"""The files that `aiki deploy` writes: systemd units, Vector, Prometheus, Docker Compose."""
