@@ -17,6 +17,7 @@ from aiki_kernel.config import Paths, Settings
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory import recall as fusion
 from aiki_kernel.memory.access import Access, View, since_last_end
+from aiki_kernel.memory.asking import sift as sifting
 from aiki_kernel.memory.backends import DenseSearch
 from aiki_kernel.memory.collection import Collection
 from aiki_kernel.memory.embedders import ask, engine_for, engine_of
@@ -30,6 +31,8 @@ from aiki_kernel.memory.window import moment
 from aiki_kernel.safety.permissions import SHARED, owner
 
 if TYPE_CHECKING:
+    from aiki_kernel.memory.asking.question import Asked, Vocabulary
+    from aiki_kernel.memory.asking.sift import Sifted
     from aiki_kernel.memory.embedders import Embedder
 
 _BATCH = 64
@@ -82,8 +85,14 @@ class MemoryService:
         ``backend`` searches the vectors, and ``numpy`` makes the question's too; without one it is
         that of the settings. With ``kinds`` only memories of one of these are looked at.
         """
-        self.collection.refuse_mismatch()
         view = self.access.must(scope, "recall")
+        where = replace(view.where, exclude_turns=tuple(exclude), kinds=tuple(kinds))
+        return self.find(query, view, where, limit, backend)
+
+    def find(self, query: str, view: View, where: Where, limit: int, backend: str = "") -> Recall:
+        """The best of the memories that ``view`` sees and ``where``, made from its own, allows,
+        and that neither ended nor wait in quarantine."""
+        self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
             return Recall()
         began = time.perf_counter()
@@ -95,13 +104,7 @@ class MemoryService:
             self.collection.lexicon,
             query,
             vector,
-            replace(
-                view.where,
-                exclude_turns=tuple(exclude),
-                kinds=tuple(kinds),
-                quarantined=False,
-                valid_at=now(),
-            ),
+            replace(where, quarantined=False, valid_at=now()),
             depth=max(weights.candidates, limit),
             weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
             backend=backend or self.compute.backend,
@@ -121,6 +124,14 @@ class MemoryService:
     ) -> Recall:
         """As :meth:`recall`, for somebody who asks the memory itself."""
         return self.recall(query, scope, limit, backend=backend, kinds=kinds)
+
+    def vocabulary(self, scope: Scope) -> Vocabulary:
+        """What the memories are labelled with, for somebody who reads a question about them."""
+        return sifting.vocabulary(self, self.access.must(scope, "ask"))
+
+    def sift(self, asked: Asked, scope: Scope, limit: int, backend: str = "") -> Sifted:
+        """The best memories for a question that was understood, and how many its filters leave."""
+        return sifting.sift(self, asked, self.access.must(scope, "ask"), limit, backend)
 
     def backends(self, backend: str = "") -> dict[str, Any]:
         """What searches the vectors when ``backend`` is wanted, and what else could."""

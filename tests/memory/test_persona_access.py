@@ -14,16 +14,28 @@ from memory_parts import Open
 
 from aiki_kernel.errors import AikiError, RefusedError, StoreError
 from aiki_kernel.memory.access import Access
+from aiki_kernel.memory.asking.question import Asked, Part
 from aiki_kernel.memory.payload import from_payload
 from aiki_kernel.memory.records import Draft, Record, Scope, Turn
 from aiki_kernel.memory.service import MemoryService
-from aiki_kernel.memory.store import WINDOW, Where
+from aiki_kernel.memory.store import WINDOW, Either, Where
 from aiki_kernel.safety.permissions import NOBODY, TOOLS, TRUSTS, Grant, Rights, owner
 
 AGENTS = (None, "", "default", "trisha", "analyst", "interpreter", "all", "\x00")
 SCOPE_WORDS = ("own", "shared", "all", "analyst", "interpreter", "nobody")
 WORDS = ("secret", "budget", "agent_id", "OR", "1=1", "*", "trisha", "analyst", "what", "marker3")
-OPERATIONS = ("recall", "search", "list", "get", "history", "export", "update", "forget", "add")
+OPERATIONS = (
+    "recall",
+    "search",
+    "list",
+    "get",
+    "history",
+    "export",
+    "update",
+    "forget",
+    "add",
+    "ask",
+)
 
 rights = st.builds(
     Rights,
@@ -127,6 +139,13 @@ def given_out(memory: MemoryService, operation: str, scope: Scope, data: Any) ->
     if operation == "history":
         memory.history(id, scope)
         return [memory.get(id)]  # that it was told at all is what counts
+    if operation == "ask":
+        either = (Either(("agent_id", "kind"), ("interpreter", "fact", "analyst")),)
+        asked = Asked(query, query, (Part("person", query, query, either=either),))
+        asked = data.draw(st.sampled_from((asked, Asked(query, query), Asked(query, ""))))
+        memory.vocabulary(scope)
+        sifted = memory.sift(asked, scope, many)
+        return [hit.record for hit in sifted.recall.hits]
     if operation == "export":
         fields = Record.__dataclass_fields__
         return [
@@ -204,6 +223,8 @@ def test_what_is_unknown_may_nothing(world: World) -> None:
         lambda: memory.add("x", stranger),
         lambda: memory.compare("x", stranger),
         lambda: memory.import_("/nowhere", stranger),
+        lambda: memory.vocabulary(stranger),
+        lambda: memory.sift(Asked("x", "x"), stranger, 5),
     )
     for call in calls:
         with pytest.raises(RefusedError, match="no usable persona 'stranger'"):
