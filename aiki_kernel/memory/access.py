@@ -59,6 +59,10 @@ class View:
             and (grant is None or _readable(grant, record))
         )
 
+    def changes(self, record: Record) -> bool:
+        """Whether ``record`` lies within the scope and may be changed or removed."""
+        return self.sees(record) and (self.grant is None or self.grant.may_write(record.agent_id))
+
     def given(self, record: Record) -> Record:
         """``record`` as it is given out: a persona gets no copy of what stood before it."""
         if self.grant is None or not record.previous:

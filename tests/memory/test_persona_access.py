@@ -36,6 +36,7 @@ OPERATIONS = (
     "add",
     "ask",
 )
+FORGETTING = ("forget_many", "choose", "forgotten", "undo")
 
 rights = st.builds(
     Rights,
@@ -146,6 +147,8 @@ def given_out(memory: MemoryService, operation: str, scope: Scope, data: Any) ->
         memory.vocabulary(scope)
         sifted = memory.sift(asked, scope, many)
         return [hit.record for hit in sifted.recall.hits]
+    if operation in FORGETTING:
+        return forgetting(memory, operation, scope, data, Asked(query, query))
     if operation == "export":
         fields = Record.__dataclass_fields__
         return [
@@ -163,12 +166,38 @@ def given_out(memory: MemoryService, operation: str, scope: Scope, data: Any) ->
     return []
 
 
+def forgetting(
+    memory: MemoryService, operation: str, scope: Scope, data: Any, asked: Asked
+) -> list[Record]:
+    several = data.draw(st.lists(st.integers(0, 60), min_size=1, max_size=5))
+    ids = [f"00000000-0000-4000-8000-{n:012d}" for n in several]
+    if operation == "forget_many":
+        memory.forget_many(ids, scope)
+    elif operation == "choose":
+        chosen = memory.choose(asked, scope, 20)
+        return [memory.get(id) for id in chosen.ids] + list(chosen.examples)
+    else:
+        memory.forget_many(ids, Scope("kari"))
+        try:
+            gone = {record["id"] for record in memory.forgotten(scope, 100)}
+            with contextlib.suppress(StoreError):
+                if operation == "undo":
+                    gone |= {record.id for record in memory.undo(ids[:1], scope)}
+        finally:
+            with contextlib.suppress(StoreError):
+                memory.undo([], Scope("kari"))
+        return [memory.get(id) for id in gone & set(ids)]
+    return []
+
+
 @settings(
     max_examples=250,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(rights=rights, scope=scopes, operation=st.sampled_from(OPERATIONS), data=st.data())
+@given(
+    rights=rights, scope=scopes, operation=st.sampled_from(OPERATIONS + FORGETTING), data=st.data()
+)
 def test_no_operation_reaches_outside_the_scope(
     world: World, rights: Rights, scope: Scope, operation: str, data: Any
 ) -> None:
@@ -178,7 +207,8 @@ def test_no_operation_reaches_outside_the_scope(
     found: list[Record] = []
     with contextlib.suppress(AikiError):
         found = given_out(world.memory, operation, scope, data)
-        assert operation in ("recall", "search") or f"memory.{operation}" in rights.tools
+        tool = "forget" if operation in FORGETTING else operation
+        assert tool in ("recall", "search") or f"memory.{tool}" in rights.tools
     for record in found:
         old = before.get(record.id, record)
         assert world.readable(old, scope), (operation, record)
@@ -225,6 +255,10 @@ def test_what_is_unknown_may_nothing(world: World) -> None:
         lambda: memory.import_("/nowhere", stranger),
         lambda: memory.vocabulary(stranger),
         lambda: memory.sift(Asked("x", "x"), stranger, 5),
+        lambda: memory.choose(Asked("x", "x"), stranger, 5),
+        lambda: memory.forget_many([id], stranger),
+        lambda: memory.forgotten(stranger, 5),
+        lambda: memory.undo([id], stranger),
     )
     for call in calls:
         with pytest.raises(RefusedError, match="no usable persona 'stranger'"):
