@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aiki_kernel.memory.patterns import Patterns
     from aiki_kernel.mind.consciousness import Consciousness
     from aiki_kernel.mind.ledger import Ledger
+    from aiki_kernel.mind.roster import Roster
     from aiki_kernel.mind.routing.planner import Planner
     from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.models.provider import Provider
@@ -63,6 +64,7 @@ class Aiki:
         self._provider: Provider | None = None
         self._telemetry: Telemetry | None = None
         self._ledger: Ledger | None = None
+        self._personas: Roster | None = None
         self._retired: list[Consciousness | Provider | Telemetry | Connection] = []
         self._runner = _LoopThread()
 
@@ -113,8 +115,19 @@ class Aiki:
                     Labels(self.paths.ledger),
                     self.connection.admin,
                     self._telemetry,
+                    self.personas,
                 )
             return self._consciousness
+
+    @property
+    def personas(self) -> Roster:
+        """The personas of this home."""
+        with self._lock:
+            if self._personas is None:
+                from aiki_kernel.mind.roster import Roster
+
+                self._personas = Roster(self.paths.home)
+            return self._personas
 
     @property
     def planner(self) -> Planner:

@@ -18,7 +18,6 @@ from aiki_kernel.errors import UsageError
 from aiki_kernel.memory import finding
 from aiki_kernel.memory import recall as fusion
 from aiki_kernel.memory.records import Draft, Recall, Record, Scope, now
-from aiki_kernel.memory.store import Where
 from aiki_kernel.memory.wave import DIMENSION, KIND, MOST_CHANNELS, SLOT, WavePattern, checked_note
 from aiki_kernel.memory.wave_text import language_of, wave_to_text
 
@@ -97,8 +96,9 @@ class WaveMemory:
         if limit < 1:
             return Recall()
         began = time.perf_counter()
+        view = service.access.must(scope, "recall")
         where = replace(
-            self._where(scope),
+            view.where,
             tags=tuple(sorted({name.lower() for name in channels})),
             quarantined=False,
             valid_at=now(),
@@ -128,7 +128,7 @@ class WaveMemory:
                 if score > _UNLIKE
             ]
         searched = time.perf_counter()
-        hits = finding.hits(service, found, limit)
+        hits = finding.hits(service, view, found, limit)
         done = time.perf_counter()
         return Recall(tuple(hits), {"search": searched - began, "load": done - searched})
 
@@ -143,20 +143,17 @@ class WaveMemory:
         """Sensor memories that began in a period, oldest first."""
         from aiki_kernel.memory.payload import from_payload
 
+        view = self._service.access.must(scope, "list")
         where = replace(
-            self._where(scope),
+            view.where,
             kind=KIND,
             since=moment_of(since),
             until=moment_of(until),
             quarantined=False,
         )
         points = self._service.collection.store.latest(where, most)
-        return [from_payload(point.id, point.payload) for point in reversed(points)]
-
-    def _where(self, scope: Scope) -> Where:
-        from aiki_kernel.memory.service import _where
-
-        return _where(scope)
+        records = (from_payload(point.id, point.payload) for point in reversed(points))
+        return [view.given(record) for record in records if view.sees(record)]
 
 
 def moment_of(text: str) -> str:
