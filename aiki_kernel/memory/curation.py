@@ -333,7 +333,7 @@ class Curation:
         where = Where(
             user_id=record.user_id,
             agent_ids=(record.agent_id or "",),
-            exclude_kinds=("insight",),
+            exclude_kinds=("insight", "sensor"),
             quarantined=False,
         )
         assert point.vector is not None
