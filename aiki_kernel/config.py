@@ -27,12 +27,14 @@ from pydantic_settings import (
 )
 
 from aiki_kernel.config_curation import Curation as Curation
+from aiki_kernel.config_health import Health as Health
 from aiki_kernel.config_routing import Budget as Budget
 from aiki_kernel.config_routing import Card as Card
 from aiki_kernel.config_routing import Consult as Consult
 from aiki_kernel.config_routing import Models as Models
 from aiki_kernel.config_routing import Routing as Routing
 from aiki_kernel.config_routing import Section
+from aiki_kernel.config_telemetry import Otel as Otel
 from aiki_kernel.errors import ConfigError
 
 
@@ -155,6 +157,10 @@ class Settings(BaseSettings):
     )
 
     model: str = Field("local", description="'local', 'local/NAME' or 'ENDPOINT/MODEL'")
+    persona: str = Field("default", description="who answers, where nobody else is chosen")
+    persona_language: Literal["auto", "en", "no"] = Field(
+        "auto", description="what a persona is told in; auto follows the message"
+    )
     daemon: Literal["auto", "off"] = Field("auto", description="'off' runs the engine in-process")
     stream: Literal["auto", "live", "final", "stdout"] = Field(
         "auto", description="how answers appear in a notebook"
@@ -170,6 +176,8 @@ class Settings(BaseSettings):
     routing: Routing = Routing()
     consult: Consult = Consult()
     budget: Budget = Budget()
+    otel: Otel = Otel()
+    health: Health = Health()
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint called ``name``; a user's own definition wins over a built-in one."""

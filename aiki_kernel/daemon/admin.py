@@ -11,14 +11,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiki_kernel.daemon.client import recall_from_json, scope_to_json
+from aiki_kernel.daemon.client import recall_from_json, record_from_json, scope_to_json
 from aiki_kernel.daemon.door import Door
+from aiki_kernel.daemon.wave_admin import WaveAdmin
 from aiki_kernel.errors import DaemonError
 from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, new_id
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a question to the memory is rare, and its rules take time to load
     import numpy as np
     from numpy.typing import NDArray
+
+    from aiki_kernel.memory.asking.question import Asked, Vocabulary
+    from aiki_kernel.memory.asking.sift import Sifted
 
 Records = list[Record]
 Rows = list[dict[str, Any]]
@@ -27,7 +31,7 @@ Progress = Callable[[int, int], None]
 _LONG_S = 600.0
 
 
-class MemoryAdmin:
+class MemoryAdmin(WaveAdmin):
     """All of the memory's methods. Each raises the :class:`AikiError` that the memory raised."""
 
     def __init__(self, door: Door) -> None:
@@ -76,10 +80,32 @@ class MemoryAdmin:
         body = {"id": id, "text": text, "scope": scope and scope_to_json(scope)}
         return record_from_json(await self.door.call("POST", "/memory/update", body))
 
-    async def forget(self, id: str, scope: Scope | None = None) -> None:
-        """Delete a memory."""
-        body = {"id": id, "scope": scope and scope_to_json(scope)}
+    async def forget(self, id: str, scope: Scope | None = None, *, reason: str = "") -> None:
+        """Delete a memory; its history keeps who, when and why."""
+        body = {"id": id, "scope": scope and scope_to_json(scope), "reason": reason}
         await self.door.call("POST", "/memory/forget", body)
+
+    async def choose(self, asked: Asked, scope: Scope, limit: int) -> dict[str, Any]:
+        """What a question means to forget: ``ids``, how many of each of ``kinds``, ``examples``."""
+        body = {"asked": asked.to_json(), "scope": scope_to_json(scope), "limit": limit}
+        return await self.door.call("POST", "/memory/choose", body)  # type: ignore[no-any-return]
+
+    async def forget_many(self, ids: Sequence[str], scope: Scope, *, reason: str = "") -> int:
+        """Delete memories as one act; how many there were."""
+        body = {"ids": list(ids), "scope": scope_to_json(scope), "reason": reason}
+        answer = await self.door.call("POST", "/memory/forget_many", body, timeout_s=_LONG_S)
+        return int(answer["forgotten"])
+
+    async def forgotten(self, scope: Scope, limit: int = 20) -> Rows:
+        """What was forgotten and can be brought back, newest first."""
+        body = {"scope": scope_to_json(scope), "limit": limit}
+        return (await self.door.call("POST", "/memory/forgotten", body))["forgotten"]  # type: ignore[no-any-return]
+
+    async def undo(self, ids: Sequence[str], scope: Scope) -> Records:
+        """Bring back what was forgotten; without ids, what was forgotten last."""
+        body = {"ids": list(ids), "scope": scope_to_json(scope)}
+        answer = await self.door.call("POST", "/memory/undo", body, timeout_s=_LONG_S)
+        return [record_from_json(item) for item in answer["records"]]
 
     async def list(
         self, scope: Scope, *, limit: int = 20, offset: int = 0, kind: str | None = None
@@ -94,9 +120,10 @@ class MemoryAdmin:
         answer = await self.door.call("POST", "/memory/list", body)
         return [record_from_json(item) for item in answer["records"]]
 
-    async def history(self, id: str) -> Rows:
+    async def history(self, id: str, scope: Scope | None = None) -> Rows:
         """What happened to a memory, oldest first."""
-        answer = await self.door.call("POST", "/memory/history", {"id": id})
+        body = {"id": id, "scope": scope and scope_to_json(scope)}
+        answer = await self.door.call("POST", "/memory/history", body)
         return answer["history"]  # type: ignore[no-any-return]
 
     async def search(
@@ -116,6 +143,26 @@ class MemoryAdmin:
             "kinds": list(kinds),
         }
         return recall_from_json(await self.door.call("POST", "/memory/search", body))
+
+    async def vocabulary(self, scope: Scope) -> Vocabulary:
+        """What the memories are labelled with: kinds, people, tags, categories."""
+        from aiki_kernel.memory.asking.question import Vocabulary
+
+        body = {"scope": scope_to_json(scope)}
+        return Vocabulary.from_json(await self.door.call("POST", "/memory/vocabulary", body))
+
+    async def sift(self, asked: Asked, scope: Scope, limit: int = 8, backend: str = "") -> Sifted:
+        """The best memories for a question that was understood."""
+        from aiki_kernel.memory.asking.sift import Sifted
+
+        body = {
+            "asked": asked.to_json(),
+            "scope": scope_to_json(scope),
+            "limit": limit,
+            "backend": backend,
+        }
+        answer = await self.door.call("POST", "/memory/sift", body)
+        return Sifted.from_json(answer, recall_from_json(answer))
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, d) of ``texts`` by the memory's own embedder, as it embeds memories."""
@@ -182,11 +229,6 @@ class MemoryAdmin:
                 done, total = item["progress"]
                 progress(done, total)
         raise DaemonError("The memory daemon broke off before the end: run the command again.")
-
-
-def record_from_json(data: Mapping[str, Any]) -> Record:
-    """The reverse of :meth:`Record.to_json`."""
-    return Record(**{key: data[key] for key in Record.__dataclass_fields__ if key in data})
 
 
 def _source(source: str | Path) -> str:

@@ -24,6 +24,7 @@ from aiki_kernel.daemon.exchange import (
     take,
     with_progress,
 )
+from aiki_kernel.memory.asking.question import Asked
 from aiki_kernel.memory.records import Draft, Recall, Scope, Turn
 
 Body = dict[str, Any]
@@ -65,7 +66,8 @@ def _scope_or_none(engine: Engine, body: Body) -> Scope | None:
 
 def _read_scope(engine: Engine, data: Body) -> Scope:
     user = take(data, "user_id", str, engine.settings.memory.user_id)
-    return Scope(user, take(data, "agent_id", str, None), take(data, "run_id", str, None))
+    agent, run = take(data, "agent_id", str, None), take(data, "run_id", str, None)
+    return Scope(user, agent, run, take(data, "persona", str, ""))
 
 
 def _limit(body: Body, default: int) -> int:
@@ -88,6 +90,22 @@ def _search(engine: Engine, body: Body) -> Any:
     backend = take(body, "backend", str, "")
     kinds = [str(kind) for kind in take(body, "kinds", list, [])]
     return recall_to_json(engine.memory.search(query, scope, _limit(body, 8), backend, kinds))
+
+
+def _asked(body: Body) -> Asked:
+    try:
+        return Asked.from_json(take(body, "asked", dict))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadRequestError(f"Field 'asked' is incomplete ({error}).", param="asked") from None
+
+
+def _vocabulary(engine: Engine, body: Body) -> Any:
+    return engine.memory.vocabulary(_scope(engine, body)).to_json()
+
+
+def _sift(engine: Engine, body: Body) -> Any:
+    backend, asked = take(body, "backend", str, ""), _asked(body)
+    return engine.memory.sift(asked, _scope(engine, body), _limit(body, 8), backend).to_json()
 
 
 def _backends(engine: Engine, body: Body) -> Any:
@@ -139,8 +157,32 @@ def _update(engine: Engine, body: Body) -> Any:
 
 
 def _forget(engine: Engine, body: Body) -> Any:
-    engine.memory.forget(take(body, "id", str), _scope_or_none(engine, body))
+    reason = take(body, "reason", str, "")
+    engine.memory.forget(take(body, "id", str), _scope_or_none(engine, body), reason=reason)
     return {}
+
+
+def _choose(engine: Engine, body: Body) -> Any:
+    asked, limit = _asked(body), _limit(body, 20)
+    return engine.memory.choose(asked, _scope(engine, body), limit).to_json()
+
+
+def _forget_many(engine: Engine, body: Body) -> Any:
+    ids, reason = _ids(body), take(body, "reason", str, "")
+    return {"forgotten": engine.memory.forget_many(ids, _scope(engine, body), reason=reason)}
+
+
+def _forgotten(engine: Engine, body: Body) -> Any:
+    return {"forgotten": engine.memory.forgotten(_scope(engine, body), _limit(body, 20))}
+
+
+def _undo(engine: Engine, body: Body) -> Any:
+    records = engine.memory.undo(_ids(body), _scope(engine, body))
+    return {"records": [record.to_json() for record in records]}
+
+
+def _ids(body: Body) -> list[str]:
+    return [str(item) for item in take(body, "ids", list, [])]
 
 
 def _list(engine: Engine, body: Body) -> Any:
@@ -154,7 +196,8 @@ def _list(engine: Engine, body: Body) -> Any:
 
 
 def _history(engine: Engine, body: Body) -> Any:
-    return {"history": engine.memory.history(take(body, "id", str))}
+    id, scope = take(body, "id", str), _scope_or_none(engine, body)
+    return {"history": engine.memory.history(id, scope)}
 
 
 def _stats(engine: Engine, body: Body) -> Any:
@@ -204,19 +247,32 @@ def _path(body: Body, name: str) -> Path:
     return path
 
 
-def _answers(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+def _users_own(engine: Engine, request: Request, body: Body) -> None:
+    """Refuse a persona: what concerns the whole memory is the user's own business."""
+    name = take(take(body, "scope", dict, {}), "persona", str, "")
+    if name:
+        what = request.url.path.rpartition("/")[2]
+        line = f"{name} may not {what} the memory: only the user may, without a persona."
+        raise engine.memory.access.refused(name, what, line)
+
+
+def _answers(answer: Answer, *, personas: bool = True) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         body = await read_json(request, empty={})
+        if not personas:
+            _users_own(request.app.state.engine, request, body)
         return JSONResponse(await in_thread(answer, request.app.state.engine, body))
 
     return endpoint
 
 
 def _streams(
-    answer: Callable[[Engine, Body], Iterator[Mapping[str, Any]]],
+    answer: Callable[[Engine, Body], Iterator[Mapping[str, Any]]], *, personas: bool = True
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         body = await read_json(request, empty={})
+        if not personas:
+            _users_own(request.app.state.engine, request, body)
         return ndjson(await in_thread(answer, request.app.state.engine, body))
 
     return endpoint
@@ -244,20 +300,26 @@ ROUTES = [
     _post("recall", _answers(_recall)),
     _post("remember", _answers(_remember)),
     _post("search", _answers(_search)),
-    _post("backends", _answers(_backends)),
+    _post("vocabulary", _answers(_vocabulary)),
+    _post("sift", _answers(_sift)),
+    _post("backends", _answers(_backends, personas=False)),
     _post("compare", _answers(_compare)),
     _post("add", _answers(_add)),
     _post("add_many", _answers(_add_many)),
     _post("get", _answers(_get)),
     _post("update", _answers(_update)),
     _post("forget", _answers(_forget)),
+    _post("choose", _answers(_choose)),
+    _post("forget_many", _answers(_forget_many)),
+    _post("forgotten", _answers(_forgotten)),
+    _post("undo", _answers(_undo)),
     _post("list", _answers(_list)),
     _post("history", _answers(_history)),
-    _post("replay", _answers(_replay)),
-    Route("/memory/stats", _answers(_stats), methods=["GET"]),
+    _post("replay", _answers(_replay, personas=False)),
+    Route("/memory/stats", _answers(_stats, personas=False), methods=["GET"]),
     _post("export", _streams(_export)),
     _post("import", _from_here(_streams(_import))),
-    _post("reembed", _streams(_reembed)),
-    _post("snapshot", _from_here(_answers(_snapshot))),
-    _post("restore", _from_here(_answers(_restore))),
+    _post("reembed", _streams(_reembed, personas=False)),
+    _post("snapshot", _from_here(_answers(_snapshot, personas=False))),
+    _post("restore", _from_here(_answers(_restore, personas=False))),
 ]

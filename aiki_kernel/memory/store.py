@@ -4,6 +4,14 @@ A point on disk is mem0's: an unnamed dense cosine vector, a sparse vector ``bm2
 inverse document frequency, a UUID, a flat payload. Ours adds the sparse slot
 ``bm25_turn``. Slots that an older collection lacks and that cannot be added are absent
 from :attr:`MemoryStore.slots`, and recall goes on without that list.
+
+A memory of a sensor has one more vector, ``wave``: a row a channel, compared by MaxSim. It
+follows from the payload (``wave_vector.py``), so whatever carries a payload, be it the journal,
+an import, a snapshot or a re-embedding, carries it as well, and there is no second write that a
+crash could cut off from the first. It is a named vector of the same collection and not a second
+collection: Qdrant's engine, its server (since 1.18) and its client in memory all add one beside
+the unnamed vector when the first pattern is written, points without it cost nothing, and mem0
+(2.2.1 was tried) goes on reading, searching and writing what it knows.
 """
 
 from __future__ import annotations
@@ -35,6 +43,7 @@ KEYWORDS = (
     "hash",
     "embedder",
     "trust",
+    "role",
     *LABELS,
 )
 """Payload keys with a keyword index; ``user_id`` marks the tenant."""
@@ -57,6 +66,14 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Either:
+    """One of ``words`` under one of ``keys``: Kari as speaker or as somebody spoken of."""
+
+    keys: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Where:
     """A filter in neutral words; every field that is set must hold.
 
@@ -65,6 +82,7 @@ class Where:
     ``until`` are ISO-8601 and include their ends. ``not_embedder`` matches points written by
     any other embedder, or by none that is known. ``quarantined`` asks for those that are, or
     for those that are not. ``valid_at`` leaves out what had ended by then (``valid_to``).
+    ``either`` are further conditions over several keys at once.
     """
 
     user_id: str | None = None
@@ -87,6 +105,8 @@ class Where:
     trusts: tuple[str, ...] = ()
     quarantined: bool | None = None
     valid_at: str | None = None
+    roles: tuple[str, ...] = ()
+    either: tuple[Either, ...] = ()
 
     def wanted(self) -> list[tuple[str, tuple[str, ...]]]:
         """Payload keys and the words of which a memory must have one."""
@@ -103,6 +123,7 @@ class Where:
             ("turn_id", self.turn_ids),
             ("hash", self.hashes),
             ("trust", trusts),
+            ("role", self.roles),
             ("tags", self.tags),
             ("entities", self.entities),
             ("categories", self.categories),
@@ -168,6 +189,10 @@ class MemoryStore(Protocol):
         """Remove points; durable as in :meth:`upsert`. Unknown ids are no error."""
         ...
 
+    def complete(self) -> None:
+        """Give a collection of an older version what filters need to be fast."""
+        ...
+
     def flush(self) -> None:
         """Everything written so far is durable when this returns."""
         ...
@@ -185,6 +210,11 @@ class MemoryStore(Protocol):
     ) -> dict[str, Scored]:
         """One list a method: ``dense`` (exact cosine) where there is a vector, and each slot
         asked for that exists."""
+        ...
+
+    def search_waves(self, rows: NDArray[np.float32], where: Where, limit: int) -> Scored:
+        """Memories with wave patterns like ``rows`` (k, d): for each row its best cosine with
+        a channel of the memory, and of those the mean. Nothing where no pattern is stored."""
         ...
 
     def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
