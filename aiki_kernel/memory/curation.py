@@ -32,6 +32,7 @@ from aiki_kernel.memory.records import Record, now
 from aiki_kernel.memory.service import MemoryService
 from aiki_kernel.memory.store import TURN, Point, Where
 from aiki_kernel.memory.window import moment
+from aiki_kernel.safety.permissions import SHARED, owner
 
 ACTOR = "curation"
 REASON = "curated: "
@@ -291,7 +292,7 @@ class Curation:
         """Other memories of the same speaker that may hold facts of ``slot``."""
         where = Where(
             user_id=record.user_id,
-            agent_ids=(record.agent_id or "",),
+            agent_ids=_within_reach(record),
             tags=(slot.split()[-1],),
             quarantined=False,
         )
@@ -332,7 +333,7 @@ class Curation:
         """
         where = Where(
             user_id=record.user_id,
-            agent_ids=(record.agent_id or "",),
+            agent_ids=_within_reach(record),
             exclude_kinds=("insight", "sensor"),
             quarantined=False,
         )
@@ -357,6 +358,12 @@ class Curation:
                 and not found.metadata.get("valid_to")
             ):
                 yield found, cosines.get(other.id, 0.0)
+
+
+def _within_reach(record: Record) -> tuple[str, ...]:
+    """The ``agent_id`` of memories that the same people may see: its persona's, or what is shared."""
+    whose = owner(record.agent_id)
+    return (SHARED, "") if whose == SHARED else (whose,)
 
 
 def _is_curated(record: Record) -> bool:

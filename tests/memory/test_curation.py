@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from memory_parts import Open
 
 from aiki_kernel.memory.curation import Curation, YieldedError
 from aiki_kernel.memory.curation_record import Described
-from aiki_kernel.memory.records import Record, Scope, Turn
+from aiki_kernel.memory.payload import to_record
+from aiki_kernel.memory.records import Draft, Record, Scope, Turn
 from aiki_kernel.memory.service import MemoryService
 
 KARI = Scope("kari")
@@ -116,7 +118,8 @@ def test_what_was_said_before_is_merged_with_the_provenance_of_both(memory: Memo
 def test_nobody_else_is_merged_with(memory: MemoryService) -> None:
     say(memory, 1, "Ingrid keeps her boat in Bergen.")
     say(memory, 2, "Ingrid keeps her boat in Bergen.", user_id="ola")
-    say(memory, 3, "Ingrid keeps her boat in Bergen.", persona="trisha")
+    draft = Draft("Ingrid keeps her boat in Bergen.", Scope("kari", "trisha", "s"), kind="message")
+    memory.collection.put([to_record(replace(draft, role="user"), "wordbag")], reason="turn")
     curation = curated(memory)
     assert curation.tally.merged == 0
     assert len(memory.list(KARI, limit=100)) == 2
