@@ -41,6 +41,7 @@ def recall_to_json(recall: Recall) -> dict[str, Any]:
         "seconds": dict(recall.seconds),
         "backend": recall.backend.to_json(),
         "note": recall.note,
+        "dropped": [one.to_json() for one in recall.dropped],
     }
 
 

@@ -46,6 +46,7 @@ from aiki_kernel.models.tokens import estimate
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
+    from aiki_kernel.mind.recollection import Recollections
     from aiki_kernel.mind.telemetry import Telemetry
 
 
@@ -74,6 +75,7 @@ class Consciousness:
         labels: Labels | None = None,
         insights: InsightStore | None = None,
         telemetry: Telemetry | None = None,
+        recollections: Recollections | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -83,6 +85,7 @@ class Consciousness:
         self.labels = labels
         self.consultant = Consultant(settings, model, insights, labels)
         self.telemetry = telemetry
+        self.recollections = recollections
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -162,7 +165,7 @@ class Consciousness:
                 scope=scope,
                 limit=limit,
                 exclude=exclude,
-                backend=self._backend(run),
+                backend=run.conversation.backend or self.settings.compute.backend,
             )
             span.attributes.update(
                 {"aiki.recall.hits": len(found.hits), "aiki.recall.backend": found.backend.name}
@@ -170,10 +173,6 @@ class Consciousness:
             for name, seconds in found.seconds.items():
                 span.attributes[f"aiki.recall.{name}_s"] = round(seconds, 6)
         return found
-
-    def _backend(self, run: Run) -> str:
-        """What this session computes with."""
-        return run.conversation.backend or self.settings.compute.backend
 
     async def _generate(self, run: Run) -> AsyncGenerator[Event, None]:
         assert run.choice is not None
@@ -344,6 +343,8 @@ class Consciousness:
     def _told(self, run: Run) -> None:
         if self.telemetry is not None:
             self.telemetry.send(run)
+        if self.recollections is not None and run.decision.model:
+            self._background(asyncio.to_thread(self.recollections.keep, run))
 
     def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
