@@ -14,11 +14,15 @@ from aiki_kernel.memory.records import Dropped, Hit, Recall, Record, now
 from aiki_kernel.memory.store import Where
 
 if TYPE_CHECKING:
+    from aiki_kernel.memory.access import View
     from aiki_kernel.memory.service import MemoryService
 
 
-def find(memory: MemoryService, query: str, where: Where, limit: int, backend: str = "") -> Recall:
-    """The ``limit`` best for ``query`` that ``where`` allows; see ``MemoryService.find``."""
+def find(
+    memory: MemoryService, query: str, view: View, where: Where, limit: int, backend: str = ""
+) -> Recall:
+    """The ``limit`` best for ``query`` that ``view`` and ``where`` allow; see
+    ``MemoryService.find``."""
     collection, weights = memory.collection, memory.settings.fusion
     began = time.perf_counter()
     vector = ask(collection.embedder, query, backend, memory.compute.backend)
@@ -34,22 +38,22 @@ def find(memory: MemoryService, query: str, where: Where, limit: int, backend: s
         backend=backend or memory.compute.backend,
     )
     searched = time.perf_counter()
-    hits, dropped = _hits(memory, found, limit)
+    told, dropped = hits(memory, view, found, limit)
     seconds = {
         "embed": embedded - began,
         "search": searched - embedded,
         "load": time.perf_counter() - searched,
     }
-    return Recall(tuple(hits), seconds, searched_by.by, searched_by.note, dropped)
+    return Recall(tuple(told), seconds, searched_by.by, searched_by.note, dropped)
 
 
-def _hits(
-    memory: MemoryService, found: Sequence[fusion.Candidate], limit: int
+def hits(
+    memory: MemoryService, view: View, found: Sequence[fusion.Candidate], limit: int
 ) -> tuple[list[Hit], tuple[Dropped, ...]]:
     """The first ``limit`` of ``found`` that exist, may be told and differ in text; and those
     before the last of them that do not."""
     today = now()
-    hits: list[Hit] = []
+    out: list[Hit] = []
     texts: dict[str, str] = {}
     dropped: list[Dropped] = []
     step = limit + 8
@@ -61,16 +65,18 @@ def _hits(
             if one.id not in payloads:
                 continue
             record = from_payload(one.id, payloads[one.id])
+            if not view.sees(record):
+                continue
             same = texts.get(record.hash, "")
             if same or _over(record, today):
                 why = "duplicate" if same else "expired"
                 dropped.append(Dropped(one.id, why, one.score, same, one.ranks, one.scores))
                 continue
             texts[record.hash] = one.id
-            hits.append(Hit(record, one.score, one.ranks, one.scores))
-            if len(hits) == limit:
-                return hits, tuple(dropped)
-    return hits, tuple(dropped)
+            out.append(Hit(view.given(record), one.score, one.ranks, one.scores))
+            if len(out) == limit:
+                return out, tuple(dropped)
+    return out, tuple(dropped)
 
 
 def _over(record: Record, today: str) -> bool:
