@@ -87,7 +87,7 @@ class Consult(Section):
     problem_tokens: int = Field(800, gt=0, description="budget of what the smart model is shown")
     insight_tokens: int = Field(500, gt=0, description="budget of what it may answer")
     match: float = Field(
-        0.6, gt=0, le=1, description="agreement of words from which a stored insight is used again"
+        0.75, gt=0, le=1, description="how sure it has to be that a stored insight fits a message"
     )
     valid_days: float = Field(90.0, gt=0, description="how long an insight may be used again")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.registry import command
+from aiki_kernel.commands.systemctl import enable, program, take_away, write_all
 from aiki_kernel.commands.tables import Column, Table
-from aiki_kernel.errors import AikiError, UsageError
 
 if TYPE_CHECKING:
     from aiki_kernel.commands.deployment.place import Made
 
-_PATIENCE_S = 60.0
+
+_BY_HAND = "`aiki deploy write systemd FOLDER` writes the units for a machine that has one."
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def write(
     force: Annotated[bool, Arg("replace files that are there and differ")] = False,
 ) -> Result:
     """Write the files of a target into a folder."""
-    written = _write(TARGETS[target].make(context), folder.expanduser().absolute(), force)
+    written = write_all(TARGETS[target].make(context), folder.expanduser().absolute(), force)
     text = "\n".join(str(path) for path in written) or "All of it is there already."
     return Result({"written": [str(path) for path in written]}, text)
 
@@ -102,13 +101,11 @@ def install(
     from aiki_kernel.commands.deployment.systemd import folder
 
     made = _systemd(context)
-    systemctl = _systemctl()
+    systemctl = program(_BY_HAND)
     context.paths.home.mkdir(parents=True, exist_ok=True)
-    written = _write(made, folder(), force)
+    written = write_all(made, folder(), force)
     names = [one.name for one in made]
-    _call([systemctl, "--user", "daemon-reload"])
-    if start:
-        _call([systemctl, "--user", "enable", "--now", *names])
+    enable(systemctl, names if start else [])
     done = "run" if start else "are ready: systemctl --user enable --now " + " ".join(names)
     data = {"written": [str(path) for path in written], "units": names, "started": start}
     return Result(data, f"{' and '.join(names)} {done}.")
@@ -123,57 +120,6 @@ def uninstall(context: Context) -> Result:
     found = [path for path in found if path.exists()]
     if not found:
         return Result({"removed": []}, "No unit of ours is installed for this user.")
-    systemctl = _systemctl()
-    _call([systemctl, "--user", "disable", "--now", *[path.name for path in found]])
-    for path in found:
-        path.unlink()
-    _call([systemctl, "--user", "daemon-reload"])
     names = [path.name for path in found]
+    take_away(program(_BY_HAND), found, names)
     return Result({"removed": [str(path) for path in found]}, f"Removed {' and '.join(names)}.")
-
-
-def _write(made: list[Made], folder: Path, force: bool) -> list[Path]:
-    """Write what is new or, with ``force``, differs; nothing at all when one may not be."""
-    targets = [(folder / one.name, one.text) for one in made]
-    try:
-        old = {path: path.read_text("utf-8") for path, _ in targets if path.exists()}
-        changed = [(path, text) for path, text in targets if old.get(path) != text]
-        kept = [path for path, _ in changed if path in old]
-        if kept and not force:
-            raise UsageError(f"{kept[0]} is there and differs: give --force to replace it.")
-        for path, text in changed:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
-    except OSError as error:
-        raise AikiError(
-            f"{error.filename} cannot be written ({error.strerror}): choose another folder."
-        ) from None
-    return [path for path, _ in changed]
-
-
-def _systemctl() -> str:
-    found = shutil.which("systemctl")
-    if found is None:
-        raise AikiError(
-            "There is no systemctl here: `aiki deploy write systemd FOLDER` writes the units "
-            "for a machine that has one."
-        )
-    return found
-
-
-def _call(words: list[str]) -> None:
-    try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
-        )
-    except subprocess.TimeoutExpired:
-        raise AikiError(
-            f"`{' '.join(words[1:])}` did not end within {_PATIENCE_S:.0f} s: "
-            "is your user manager running? `systemctl --user status` says."
-        ) from None
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise AikiError(
-            f"systemd refused `{' '.join(words[1:])}` ({lines[0][:200]}): "
-            "`systemctl --user status` says more."
-        )

@@ -6,12 +6,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.first_run import ensure_daemon, ensure_local_model
+from aiki_kernel.commands.notebooks import packaged_one
 from aiki_kernel.commands.registry import command
 from aiki_kernel.errors import AikiError, UsageError
 
@@ -54,7 +54,7 @@ def welcome_here() -> Path:
     target = Path.cwd() / _WELCOME
     if not target.exists():
         try:
-            target.write_bytes(_packaged().read_bytes())
+            target.write_bytes(packaged_one("welcome").read_bytes())
         except OSError as error:
             raise AikiError(
                 f"{target} cannot be written ({error.strerror}): go to a folder of yours, "
@@ -80,15 +80,6 @@ def registered() -> None:
                 f"The kernel cannot be registered in {target} ({error.strerror}): "
                 "run `aiki kernel install --user`."
             ) from None
-
-
-def _packaged() -> Path:
-    inside = Path(str(resources.files("aiki_kernel"))) / "notebooks" / _WELCOME
-    tree = Path(__file__).resolve().parents[2] / "notebooks" / _WELCOME
-    found = next((path for path in (inside, tree) if path.is_file()), None)
-    if found is None:
-        raise AikiError("The welcome notebook is missing: install aiki-kernel again.")
-    return found
 
 
 def _there(name: str) -> Path:

@@ -54,6 +54,7 @@ NOUNS: dict[str, tuple[str, tuple[Face, ...]]] = {
     "health": ("How the daemon, its store, models and queue are", FACES),
     "daemon": ("The process that owns memory and local models", ("cli",)),
     "kernel": ("Register the AIKI kernel with Jupyter", ("cli",)),
+    "schedule": ("Notebooks that run by themselves", ("cli",)),
     "deploy": ("Files that run it without you: systemd, containers", ("cli",)),
     "bench": ("Measure recall, search, start and the loop", FACES),
     "completion": ("Tab completion for your shell", ("cli",)),

@@ -6,15 +6,19 @@ here, so that one whose answer was cut off can be sent again without doubling.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.daemon.client import recall_from_json, scope_to_json
 from aiki_kernel.daemon.door import Door
 from aiki_kernel.errors import DaemonError
 from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, new_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Records = list[Record]
 Rows = list[dict[str, Any]]
@@ -95,10 +99,30 @@ class MemoryAdmin:
         answer = await self.door.call("POST", "/memory/history", {"id": id})
         return answer["history"]  # type: ignore[no-any-return]
 
-    async def search(self, query: str, scope: Scope, limit: int = 8, backend: str = "") -> Recall:
-        """The best memories for ``query``; ``backend`` searches the vectors."""
-        body = {"query": query, "scope": scope_to_json(scope), "limit": limit, "backend": backend}
+    async def search(
+        self,
+        query: str,
+        scope: Scope,
+        limit: int = 8,
+        backend: str = "",
+        kinds: Sequence[str] = (),
+    ) -> Recall:
+        """The best memories for ``query``, of ``kinds`` only; ``backend`` searches the vectors."""
+        body = {
+            "query": query,
+            "scope": scope_to_json(scope),
+            "limit": limit,
+            "backend": backend,
+            "kinds": list(kinds),
+        }
         return recall_from_json(await self.door.call("POST", "/memory/search", body))
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings (n, d) of ``texts`` by the memory's own embedder, as it embeds memories."""
+        import numpy as np
+
+        answer = await self.door.call("POST", "/v1/embeddings", {"input": list(texts)})
+        return np.asarray([row["embedding"] for row in answer["data"]], np.float32)
 
     async def backends(self, backend: str = "") -> dict[str, Any]:
         """What searches the vectors when ``backend`` is wanted, and what else could."""

@@ -86,7 +86,8 @@ def _recall(engine: Engine, body: Body) -> Any:
 def _search(engine: Engine, body: Body) -> Any:
     query, scope = take(body, "query", str), _scope(engine, body)
     backend = take(body, "backend", str, "")
-    return recall_to_json(engine.memory.search(query, scope, _limit(body, 8), backend))
+    kinds = [str(kind) for kind in take(body, "kinds", list, [])]
+    return recall_to_json(engine.memory.search(query, scope, _limit(body, 8), backend, kinds))
 
 
 def _backends(engine: Engine, body: Body) -> Any:

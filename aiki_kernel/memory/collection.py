@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aiki_kernel.memory.embedders import Embedder
 
 _log = logging.getLogger(__name__)
+_FIELDS = frozenset(Record.__dataclass_fields__)
 
 
 class Collection:
@@ -190,6 +191,7 @@ class Collection:
                     )
                     for record in records
                 ],
+                buried={record.id: (json.dumps(record.to_json()), reason) for record in records},
             )
             self._touch(record.id for record in records)
             texts = self.window_texts((), records)
@@ -198,6 +200,20 @@ class Collection:
             self._scrub(records, texts.neighbours)
         self._audit("memory.delete", records, actor, reason)
         self._settler.soon()
+
+    def bring_back(self, id: str, *, actor: str, reason: str = "brought back") -> Record:
+        """Put a memory that ended into the store again, as it was. Durable on return.
+
+        Raises :class:`StoreError` when it has not ended, or ended before such records were kept.
+        """
+        last = self.log.buried(id)
+        if not last or self.get(id) is not None:
+            raise StoreError(f"{id!r} did not end, or nothing is left of it but its history.")
+        known = {key: value for key, value in json.loads(last).items() if key in _FIELDS}
+        record = replace(Record(**known), embedder=self.embedder.id)
+        self.put([record], actor=actor, reason=reason, before={record.id: record.data})
+        self.log.dig_up(id)
+        return record
 
     def get(self, id: str) -> Record | None:
         """One record, if it is there."""
@@ -257,9 +273,15 @@ class Collection:
         if self.dense is not None:
             self.dense.delete(ids)
 
-    def _record(self, pending: Mapping[str, str | None], changes: Iterable[Change]) -> None:
+    def _record(
+        self,
+        pending: Mapping[str, str | None],
+        changes: Iterable[Change],
+        buried: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
         # A server keeps a log of its own; only the embedded store needs our journal.
-        self.log.record(changes, pending if self.store.kind == "embedded" else None)
+        own = self.store.kind == "embedded"
+        self.log.record(changes, pending if own else None, buried=buried)
 
     def _audit(self, event: str, records: Sequence[Record], actor: str | None, reason: str) -> None:
         self.audit.record(

@@ -45,6 +45,12 @@ CREATE TABLE IF NOT EXISTS moved (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     memory_id TEXT NOT NULL UNIQUE
 );
+CREATE TABLE IF NOT EXISTS buried (
+    memory_id TEXT PRIMARY KEY,
+    record TEXT NOT NULL,
+    reason TEXT,
+    at DATETIME
+);
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value TEXT);
 """
 
@@ -105,12 +111,17 @@ class History:
             ) from error
 
     def record(
-        self, changes: Iterable[Change], pending: Mapping[str, str | None] | None = None
+        self,
+        changes: Iterable[Change],
+        pending: Mapping[str, str | None] | None = None,
+        *,
+        buried: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         """Write rows, all or none; durable on return. An ADD is written once a memory.
 
         ``pending`` goes into the journal with them: id to the record as JSON, None for one
-        that was removed.
+        that was removed. ``buried`` keeps whole records of what ends, each with the reason, so
+        that it can be brought back.
         """
         rows = []
         for change in changes:
@@ -149,6 +160,10 @@ class History:
                     self._db.executemany(
                         "INSERT OR REPLACE INTO pending (memory_id, record) VALUES (?, ?)",
                         list((pending or {}).items()),
+                    )
+                    self._db.executemany(
+                        "INSERT OR REPLACE INTO buried VALUES (?, ?, ?, ?)",
+                        [(name, *told, now()) for name, told in (buried or {}).items()],
                     )
             except sqlite3.Error as error:
                 raise StoreError(
@@ -206,6 +221,29 @@ class History:
         with self._lock, self._db:
             self._db.execute("UPDATE marks SET value = ? WHERE name = 'indexed'", (str(seq),))
             self._db.execute("DELETE FROM moved WHERE seq <= ?", (seq,))
+
+    def buried(self, memory_id: str) -> str:
+        """The last record of a memory that ended, as JSON; empty when none is kept."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT record FROM buried WHERE memory_id = ?", (memory_id,)
+            ).fetchone()
+        return str(row[0]) if row else ""
+
+    def endings(self, beginning: str) -> dict[str, int]:
+        """How many memories ended for each reason that begins so, and did not come back."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT reason, count(*) FROM buried WHERE substr(reason, 1, ?) = ? "
+                "GROUP BY reason ORDER BY count(*) DESC",
+                (len(beginning), beginning),
+            ).fetchall()
+        return dict(rows)
+
+    def dig_up(self, memory_id: str) -> None:
+        """A memory came back: its last record is in the store again."""
+        with self._lock, self._db:
+            self._db.execute("DELETE FROM buried WHERE memory_id = ?", (memory_id,))
 
     def uncurated(self, limit: int) -> list[tuple[int, dict[str, Any]]]:
         """The next rows that nobody has curated yet, each with its number, oldest first."""

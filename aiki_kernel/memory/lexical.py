@@ -28,7 +28,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*", re.UNICODE)
 _LONGEST_WORD = 40
 _NORDIC = re.compile("[æøå]")
 
-_STOPWORDS = {
+FUNCTION_WORDS = {
     "english": (
         "a about after all also am an and any are as at be because been before being but by can "
         "could did do does doing don down during each few for from further get had has have "
@@ -130,7 +130,9 @@ class Lexicon:
                 f"Memory language {error} has no stemmer: "
                 f"choose from {', '.join(sorted(snowballstemmer.algorithms()))}."
             ) from None
-        self._stop = {name: frozenset(_STOPWORDS.get(name, "").split()) for name in self.languages}
+        self._stop = {
+            name: frozenset(FUNCTION_WORDS.get(name, "").split()) for name in self.languages
+        }
         self._signs = {
             name: self._stop[name].difference(
                 *(other for key, other in self._stop.items() if key != name)

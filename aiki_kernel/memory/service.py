@@ -71,11 +71,12 @@ class MemoryService:
         limit: int,
         exclude: Sequence[str] = (),
         backend: str = "",
+        kinds: Sequence[str] = (),
     ) -> Recall:
         """The ``limit`` best memories; ``exclude`` holds ids of turns that are known already.
 
         ``backend`` searches the vectors, and ``numpy`` makes the question's too; without one it is
-        that of the settings.
+        that of the settings. With ``kinds`` only memories of one of these are looked at.
         """
         self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
@@ -89,7 +90,13 @@ class MemoryService:
             self.collection.lexicon,
             query,
             vector,
-            replace(_where(scope), exclude_turns=tuple(exclude), quarantined=False, valid_at=now()),
+            replace(
+                _where(scope),
+                exclude_turns=tuple(exclude),
+                kinds=tuple(kinds),
+                quarantined=False,
+                valid_at=now(),
+            ),
             depth=max(weights.candidates, limit),
             weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
             backend=backend or self.compute.backend,
@@ -104,9 +111,11 @@ class MemoryService:
         }
         return Recall(tuple(hits), seconds, searched_by.by, searched_by.note)
 
-    def search(self, query: str, scope: Scope, limit: int, backend: str = "") -> Recall:
+    def search(
+        self, query: str, scope: Scope, limit: int, backend: str = "", kinds: Sequence[str] = ()
+    ) -> Recall:
         """As :meth:`recall`, for somebody who asks the memory itself."""
-        return self.recall(query, scope, limit, backend=backend)
+        return self.recall(query, scope, limit, backend=backend, kinds=kinds)
 
     def backends(self, backend: str = "") -> dict[str, Any]:
         """What searches the vectors when ``backend`` is wanted, and what else could."""

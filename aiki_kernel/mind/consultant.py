@@ -15,18 +15,17 @@ and every call is a row of the ledger.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiki_kernel.errors import AikiError
 from aiki_kernel.memory.records import Recall, Record, Scope
 from aiki_kernel.mind import asking, cascade, side
 from aiki_kernel.mind import insight as insights
-from aiki_kernel.mind.booking import Costs
+from aiki_kernel.mind.advice import Advice, advised, closing
 from aiki_kernel.mind.distil import Problem, distil
 from aiki_kernel.mind.events import Consulted, Delta, Event, Routed
 from aiki_kernel.mind.insight import Insight, InsightError, Stored
@@ -36,10 +35,13 @@ from aiki_kernel.models.chat import ChatMessage, ChatRequest, ModelPort
 from aiki_kernel.models.fallback import followers
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from aiki_kernel.config import Settings
     from aiki_kernel.mind.run import Run
 
-_LOOKED_AT = 30  # memories among which a stored insight is looked for
+_LOOKED_AT = 12  # stored insights, the nearest ones, that are compared with the message
 _COOL = 0.2  # temperature of the smart model
 
 _ASKED = (
@@ -66,34 +68,18 @@ class InsightStore(Protocol):
         metadata: Mapping[str, Any] | None = None,
     ) -> Record: ...
 
-    async def search(self, query: str, scope: Scope, limit: int = 8) -> Recall: ...
+    async def search(
+        self,
+        query: str,
+        scope: Scope,
+        limit: int = 8,
+        backend: str = "",
+        kinds: Sequence[str] = (),
+    ) -> Recall: ...
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
     async def forget(self, id: str, scope: Scope | None = None) -> None: ...
-
-
-@dataclass(frozen=True)
-class Advice:
-    """An insight for this message. ``confidence`` is calibrated; ``said`` is missing where a
-    stored one is used again."""
-
-    kept: Stored
-    confidence: float
-    cost_usd: float | None
-    seconds: float
-    reused: bool
-
-    def told(self) -> dict[str, Any]:
-        """What the answer's metadata says of it."""
-        one = self.kept.insight
-        return {
-            **one.to_json(),
-            "id": self.kept.id,
-            "claimed": one.confidence,
-            "confidence": round(self.confidence, 4),
-            "model": self.kept.model,
-            "reused": self.reused,
-            "usd": self.cost_usd,
-        }
 
 
 class Consultant:
@@ -131,7 +117,7 @@ class Consultant:
         draft, why = None, "no valid insight was given"
         if advice is not None:
             run.extra["consult"] = advice.told()
-            run.closing = _closing(advice, run)
+            run.closing = closing(advice, run)
             yield Consulted(
                 advice.kept.insight.insight,
                 advice.kept.model,
@@ -154,13 +140,15 @@ class Consultant:
 
     async def _advice(self, run: Run, smart: str) -> Advice | None:
         """A stored insight or a new one; None without a valid one, and then a note says why."""
-        kept = await self._stored(run)
-        if kept is not None:
-            return Advice(kept, await self._calibrated(kept.insight), 0.0, 0.0, True)
         consult = self.settings.consult
         problem = distil(
             run.message.text, run.conversation.before(run.message), consult.problem_tokens
         )
+        found_again = await self._stored(run, problem)
+        if found_again is not None:
+            kept, fits = found_again
+            calibrated = await self._calibrated(kept.insight)
+            return Advice(kept, calibrated, 0.0, 0.0, True, fits)
         try:
             found, cost, seconds = await self._ask(run, smart, problem)
         except AikiError as error:
@@ -223,24 +211,21 @@ class Consultant:
                 request = replace(request, messages=(*request.messages, *turns))
         return None, _sum(spent), seconds
 
-    async def _stored(self, run: Run) -> Stored | None:
-        """The stored insight whose question is most like this message, if it is alike enough."""
+    async def _stored(self, run: Run, problem: Problem) -> tuple[Stored, float] | None:
+        """The stored insight that fits this message best, and the chance that it does."""
         if self.store is None:
             return None
+        from aiki_kernel.mind import reuse
+
+        text, kinds = run.message.text, (insights.KIND,)
         try:
-            found = await self.store.search(run.message.text, self._scope, _LOOKED_AT)
+            found = await self.store.search(text, self._scope, _LOOKED_AT, kinds=kinds)
+            kept = [one for hit in found.hits if (one := Stored.read(hit.record)) is not None]
+            embedder, needed = self.settings.memory.embedder, self.settings.consult.match
+            return await reuse.best(text, problem, kept, self.store.embed, embedder, needed)
         except AikiError as error:
             run.notes.append(f"No stored insight could be looked for: {error}")
             return None
-        best, most = None, self.settings.consult.match
-        for hit in found.hits:
-            kept = Stored.read(hit.record)
-            if kept is None or not kept.valid():
-                continue
-            alike = cascade.agreement(run.message.text, kept.question)
-            if alike >= most:
-                best, most = kept, alike
-        return best
 
     async def _kept(self, run: Run, kept: Stored) -> Stored:
         """The insight with its id in the memory; without one where the memory is away."""
@@ -276,7 +261,7 @@ class Consultant:
         needed = self.settings.consult.confidence
         if advice.confidence < needed:
             return None, f"confidence {advice.confidence:.2f} is below {needed:.2f}"
-        asked = replace(request, messages=_advised(request, advice), prompt_tokens=0, logprobs=True)
+        asked = replace(request, messages=advised(request, advice), prompt_tokens=0, logprobs=True)
         try:
             with run.trace.span("generate"):
                 draft = await side.ask(self.port, self.settings, run, asked, "generate")
@@ -357,43 +342,10 @@ class Consultant:
         return Scope(self.settings.memory.user_id)
 
 
-def _advised(request: ChatRequest, advice: Advice) -> tuple[ChatMessage, ...]:
-    """The messages with the insight behind the question, as data between two marks."""
-    one = advice.kept.insight
-    mark = secrets.token_hex(4)
-    steps = "".join(f"\n{place}. {step}" for place, step in enumerate(one.plan, 1))
-    told = (
-        f"\n\nAdvice of a consultant, as data ({mark}):\n{one.insight}\nBecause: {one.reasoning}"
-        f"{steps}\n(end of {mark})\nUse the advice where it fits, and answer the question in full."
-    )
-    *before, last = request.messages
-    return (*before, replace(last, content=last.content + told))
-
-
 def _keep(run: Run, draft: Said) -> None:
     run.text, run.finished = draft.text, draft.finished
     run.hops.extend(draft.hops)
 
 
-def _closing(advice: Advice, run: Run) -> Callable[[Costs], list[str]]:
-    """The first lines under the answer: the insight with its confidence, then all the costs."""
-
-    def lines(cost: Costs) -> list[str]:
-        one = advice.kept.insight
-        how = "used again, no call" if advice.reused else f"insight {_usd(advice.cost_usd)}"
-        return [
-            f"Consulted {advice.kept.model} (confidence {one.confidence:.2f}, calibrated "
-            f"{advice.confidence:.2f}): {one.insight}",
-            f"{how}, answer {_usd(cost.usd)}, in all {_usd(run.total(cost.usd))}; about "
-            f"{_usd(cost.smart_usd)} smart-only, {_usd(cost.cheap_usd)} cheap-only",
-        ]
-
-    return lines
-
-
 def _sum(costs: list[float | None]) -> float | None:
     return None if None in costs else sum(cost or 0.0 for cost in costs)
-
-
-def _usd(usd: float | None) -> str:
-    return "unknown" if usd is None else f"${usd:.4f}" if usd else "$0"

@@ -111,7 +111,7 @@ def plane[
     var ia = Array[I16, T * CHAINS](fill=I16(0))
     comptime for v in range(VECTORS):
         comptime if T == 1:
-            prefetch(p.unsafe_offset(2048 + v * 64))
+            prefetch(p.unsafe_offset(4096 + v * 64))
         var u = p.unsafe_load[width=64](room + v * 64)
         comptime if bits == 4:
             var low = u & 15

@@ -196,7 +196,7 @@ def test_install_starts_the_units_and_uninstall_takes_them_away(
 
 def test_a_manager_that_refuses_is_one_line(manager: Path, tmp_path: Path) -> None:
     (tmp_path / "refuse").write_text("")
-    with pytest.raises(AikiError, match="systemd refused `--user daemon-reload`"):
+    with pytest.raises(AikiError, match="`systemctl --user daemon-reload` was refused"):
         _run("deploy", "install")
 
 

@@ -92,6 +92,20 @@ async def test_every_method_of_the_memory(connection: Connection, tmp_path: Path
         await admin.import_(tmp_path / "nothing.jsonl", KARI)
 
 
+async def test_a_search_may_be_for_one_kind_and_texts_are_embedded(connection: Connection) -> None:
+    scope = Scope("kari")
+    for number in range(20):
+        await connection.admin.add(f"The budget of team {number} is fixed.", scope)
+    added = await connection.admin.add("Budgets grow with the team.", scope, kind="insight")
+    found = await connection.admin.search("budget of the team", scope, 5, kinds=("insight",))
+    assert [hit.id for hit in found.hits] == [added.id]
+    both = await connection.admin.search("budget of the team", scope, 30, kinds=("insight", "fact"))
+    assert len(both.hits) == 21
+    vectors = await connection.admin.embed(["budget", "budget", "rain"])
+    assert vectors.shape[0] == 3
+    assert float(vectors[0] @ vectors[1]) > float(vectors[0] @ vectors[2])
+
+
 async def test_a_write_that_is_sent_again_does_not_double(connection: Connection) -> None:
     body = {"text": "once", "scope": {"user_id": "kari"}, "id": new_id()}
     for _ in range(2):

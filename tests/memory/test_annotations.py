@@ -9,6 +9,7 @@ import pytest
 from memory_parts import Open, WordBag
 
 from aiki_kernel.config import Paths, Settings
+from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.payload import from_payload, noted
 from aiki_kernel.memory.records import Scope, new_id
 from aiki_kernel.memory.service import MemoryService
@@ -137,3 +138,18 @@ def test_an_old_history_begins_at_its_end(open_memory: Open) -> None:
     assert [row["memory_id"] for _, row in memory.collection.log.uncurated(5)] == [fresh.id]
     memory.collection.log.curated(0)
     assert memory.collection.log.left_to_curate() == 2
+
+
+def test_what_ended_can_be_brought_back_whole(memory: MemoryService) -> None:
+    record = memory.add("The boat is called Ternen.", KARI, metadata={"tags": ["boat"]})
+    memory.collection.end([record], actor="curation", reason="curated: greeting")
+    assert memory.list(KARI) == []
+    assert memory.collection.log.endings("curated: ") == {"curated: greeting": 1}
+    assert memory.collection.bring_back(record.id, actor="kari") == record
+    assert memory.get(record.id) == record
+    assert memory.recall("boat", KARI, 1).hits[0].record == record
+    assert memory.collection.log.endings("curated: ") == {}
+    assert [row["event"] for row in memory.history(record.id)] == ["ADD", "DELETE", "UPDATE"]
+    assert memory.collection.log.ended([record.id]) == set()
+    with pytest.raises(StoreError, match="did not end"):
+        memory.collection.bring_back(record.id, actor="kari")

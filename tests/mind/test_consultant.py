@@ -19,6 +19,7 @@ from routed_home import aiki_of, events_of, models_asked
 
 from aiki_kernel.aiki import Aiki
 from aiki_kernel.display.weight import compact
+from aiki_kernel.memory.records import Draft
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Completed, Consulted, Delta, Event, Routed
 from aiki_kernel.mind.insight import Stored
@@ -114,10 +115,50 @@ async def test_a_stored_insight_is_used_again_at_no_smart_call(
     (consulted,) = [event for event in events if isinstance(event, Consulted)]
     assert (consulted.reused, consulted.cost_usd) == (True, 0.0)
     assert models_asked(fault_server) == ["smart", "cheap", "cheap"]
-    assert completed(events).metadata["notes"][1].startswith("used again, no call, answer $")
+    assert completed(events).metadata["notes"][1].startswith("used again (fits 100%), no call, ")
     fault_server.script(insight(), ANSWER)
     other = [e async for e in aiki.respond(Message("Which tax applies to a gift?"), talk)]
     assert [e.reused for e in other if isinstance(e, Consulted)] == [False]
+
+
+async def test_an_insight_is_found_in_a_memory_full_of_the_same_words(
+    aiki: Aiki, fault_server: FaultServer
+) -> None:
+    fault_server.script(insight(), ANSWER, ANSWER)
+    await events_of(aiki, QUESTION)
+    admin, scope = aiki.connection.admin, aiki.memory.scope
+    crowd = [Draft(f"{QUESTION} {n}", scope) for n in range(200)]
+    await admin.add_many(crowd)
+    nearest = await admin.search(QUESTION, scope, 12)
+    assert "insight" not in {hit.record.kind for hit in nearest.hits}
+    talk = Conversation()
+    talk.route = "consult"
+    again = [e async for e in aiki.respond(Message(QUESTION), talk)]
+    assert [e.reused for e in again if isinstance(e, Consulted)] == [True]
+
+
+async def test_a_paraphrase_in_another_language_uses_the_insight_again(
+    aiki_home: Path, fault_server: FaultServer
+) -> None:
+    """Through the real loop and the memory's own embedder."""
+    aiki = aiki_of(aiki_home, fault_server, "rules")
+    memory = aiki.settings.memory.model_copy(update={"embedder": "multilingual-e5-small"})
+    aiki.configure(aiki.settings.model_copy(update={"memory": memory}))
+    asked = "How do we plan a database migration without downtime?"
+    for text, reused in (
+        (asked, False),
+        ("Hvordan planlegger vi en databasemigrering uten nedetid?", True),
+        ("How do we plan an office move without downtime?", False),
+    ):
+        fault_server.script(*([] if reused else [insight()]), ANSWER)
+        talk = Conversation()
+        talk.route = "consult"
+        events = [e async for e in aiki.respond(Message(text), talk)]
+        (consulted,) = [event for event in events if isinstance(event, Consulted)]
+        assert consulted.reused is reused, text
+    fits = completed(events).metadata["consult"]["fits"]
+    assert fits == 1.0
+    await aiki.aclose()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from aiki_kernel.commands.deployment.place import Made, Place
 MEMORY = "aiki-memory-daemon.service"
 HEALTH = "aiki-health-daemon.service"
 
-_SHUT_IN = """\
+SHUT_IN = """\
 NoNewPrivileges=yes
 PrivateUsers=yes
 PrivateTmp=yes
@@ -79,7 +79,7 @@ RestartSec=2
 TimeoutStopSec=40
 OOMScoreAdjust=200
 ReadWritePaths={path(place.home)} %t
-{_SHUT_IN}
+{SHUT_IN}
 [Install]
 WantedBy=default.target
 """
@@ -107,7 +107,7 @@ MemoryHigh=64M
 MemoryMax=128M
 TasksMax=32
 ReadWritePaths={path(place.home)} %t
-{_SHUT_IN}
+{SHUT_IN}
 [Install]
 WantedBy=default.target
 """

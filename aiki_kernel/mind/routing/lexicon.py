@@ -123,6 +123,12 @@ def prior() -> Mapping[str, tuple[float, float]]:
 
 
 @functools.cache
+def same() -> frozenset[str]:
+    """Words by which two questions may differ and still be the same one."""
+    return frozenset(_read()["same"]["words"])
+
+
+@functools.cache
 def refusals() -> tuple[str, ...]:
     """How an answer begins that refuses, in lower case."""
     return tuple(_read()["refusal"]["begins"])

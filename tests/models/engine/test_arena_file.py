@@ -153,3 +153,20 @@ def test_many_writers_leave_one_whole_file(tmp_path: Path) -> None:
     assert found is not None
     assert np.array_equal(found, room)
     assert not found.flags.writeable
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists()
+    or "[never]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text("utf-8"),
+    reason="this system has no huge pages",
+)
+def test_stored_weights_ask_for_huge_pages(tmp_path: Path) -> None:
+    file = ArenaFile(tmp_path, "ab" * 32)
+    room = np.arange(1 << 20, dtype=np.float32)
+    assert file.write(room)
+    found = file.map(len(room))
+    assert found is not None
+    assert np.array_equal(found, room)
+    _, _, after = Path("/proc/self/smaps").read_text("utf-8").partition(str(file.path))
+    flags = next(line for line in after.splitlines() if line.startswith("VmFlags"))
+    assert "hg" in flags.split()
