@@ -95,6 +95,7 @@ class Aiki:
                 from aiki_kernel.mind.labels import Labels
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
+                from aiki_kernel.safety.audit import audit_of
 
                 self._provider = Provider(self.settings, self.connection.local_client)
                 budget = Budget(self.ledger.file, self.settings)
@@ -107,6 +108,7 @@ class Aiki:
                     self.planner,
                     Labels(self.paths.ledger),
                     self.connection.admin,
+                    audit_of(self.paths.home),
                 )
             return self._consciousness
 
