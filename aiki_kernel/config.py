@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from aiki_kernel.config_curation import Curation as Curation
+from aiki_kernel.config_health import Health as Health
 from aiki_kernel.config_routing import Budget as Budget
 from aiki_kernel.config_routing import Card as Card
 from aiki_kernel.config_routing import Consult as Consult
@@ -170,6 +171,7 @@ class Settings(BaseSettings):
     routing: Routing = Routing()
     consult: Consult = Consult()
     budget: Budget = Budget()
+    health: Health = Health()
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint called ``name``; a user's own definition wins over a built-in one."""

@@ -33,13 +33,15 @@ Report = Callable[[str, int, int], None]
 class Result:
     """What a command found or did, for three faces: ``data`` (JSON), ``text``, ``html``.
 
-    ``status`` is the exit status of the terminal: 0 only on success.
+    ``status`` is the exit status of the terminal: 0 only on success. ``one_line``: as JSON it
+    is a single line, for programs that read a stream of them.
     """
 
     data: Any
     text: str
     html: str | None = None
     status: int = 0
+    one_line: bool = False
 
 
 @dataclass

@@ -39,6 +39,13 @@ def _compose(context: Context) -> list[Made]:
     return files()
 
 
+def _vector(context: Context) -> list[Made]:
+    from aiki_kernel.commands.deployment.place import Place
+    from aiki_kernel.commands.deployment.vector import files
+
+    return files(Place.here(context.paths))
+
+
 TARGETS = {
     "systemd": _Target(
         "user units that keep both daemons running",
@@ -49,6 +56,11 @@ TARGETS = {
         "Qdrant, a llama.cpp server, both daemons and JupyterLab in containers",
         "docker-compose config",
         _compose,
+    ),
+    "vector": _Target(
+        "vector.toml: journal and health into files, to Prometheus and to an address",
+        "a TOML parser, and VRL's own compiler for its programs",
+        _vector,
     ),
 }
 

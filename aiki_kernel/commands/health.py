@@ -1,112 +1,214 @@
-"""``aiki health``: the memory daemon and what it owns, as it is now. Nothing is started to ask.
+"""``aiki health``: is everything well, and if not, what is it and what helps.
 
-Exit status: 0 when all is well or just opening, 1 when something is away, 3 when no daemon
-runs (what init scripts and systemctl say for that).
+It looks by itself, now; the health daemon need not run. Nothing is started to ask. Exit status:
+0 all is well, 1 something is degraded or cannot be told, 2 something is down.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+import time
+from collections.abc import Callable
 from html import escape
-from typing import Any
+from typing import Annotated, Any, NoReturn
 
-from aiki_kernel.commands.command import Context, Result
+from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.tables import Column, Table, one_line
+from aiki_kernel.commands.tables import one_line, rendered
+from aiki_kernel.errors import UsageError
+from aiki_kernel.health.plan import Plan
+from aiki_kernel.health.reading import DEGRADED, OK, STATUS, Reading, size, span
+from aiki_kernel.health.sampler import Sample, Sampler
 
-_STATUS = {"ok": 0, "starting": 0, "degraded": 1, "stopping": 1, "stopped": 3}
-_LEVEL = {"ok": "ok", "ready": "ok", "opening": "opening", "starting": "opening"}
+_COLOR = {"ok": "green", "degraded": "yellow", "down": "bold red", "unknown": "magenta"}
+_HTML = {"ok": "#2e7d32", "degraded": "#b26a00", "down": "#c62828", "unknown": "#6a1b9a"}
 
 
 @command("health")
-def health(context: Context) -> Result:
-    """Show the state of the memory daemon, its store, its models and its queue, as of now.
+def health(
+    context: Context,
+    follow: Annotated[bool, Arg("one JSON line after each interval, until Ctrl-C")] = False,
+    watch: Annotated[bool, Arg("draw the table anew after each interval, until Ctrl-C")] = False,
+    interval: Annotated[float, Arg("seconds between looks; 0 is that of the settings")] = 0.0,
+) -> Result:
+    """Look at everything now: daemons, models, providers, disk, cost. Starts nothing.
 
-    Exit status 1 when something is away, 3 when no daemon runs.
+    Exit status 0 when all is well, 1 when something is degraded or unknown, 2 when something
+    is down. With --json (and --follow) each sample is one line of JSON, for Vector's exec source.
     """
-    data = _read(context)
-    rows = _rows(data)
-    table = Table([Column("part", whole=True), Column("state", whole=True), ""], rows)
-    head = f"Health: {data['status']}."
-    html = f"<p>{escape(head)}</p>{table.html()}"
-    return Result(data, f"{head}\n\n{table.text(context)}", html, _STATUS.get(data["status"], 1))
+    looker = _Looker(context)
+    every = interval or looker.plan.interval_s
+    if interval < 0 or (follow and watch):
+        raise UsageError("--interval must be above 0, and only one of --follow and --watch.")
+    if (follow or watch) and context.face == "magic":
+        raise UsageError("--follow and --watch belong in a terminal: `aiki health --watch`.")
+    if follow:
+        _follow(looker, every)
+    if watch:
+        _watch(context, looker, every)
+    sample = looker.look()
+    data = looker.document(sample)
+    text = f"{_head(sample)}\n\n{rendered(context, _table(sample))}"
+    return Result(data, text, _html(sample), STATUS[sample.state], one_line=True)
 
 
-def _read(context: Context) -> dict[str, Any]:
-    """The daemon's own account with this process's breakers; status "stopped" without one."""
-    from aiki_kernel.models.breaker import BREAKER
+class _Looker:
+    """The probes of this process. The settings are read once."""
 
-    routing = BREAKER.health()
-    if context.settings.daemon == "off":
-        return {**context.aiki.health(), "process": "in this process"}
-    from aiki_kernel.daemon import lifecycle
+    def __init__(self, context: Context) -> None:
+        from aiki_kernel.commands.health_plan import resolve
+        from aiki_kernel.health.probe import Probe, probes
 
-    found = lifecycle.status(context.paths)
-    if not found.running:
-        return {"status": "stopped", "home": str(context.paths.home), "routing": routing}
-    return {**found.health, "note": found.note, "routing": routing, "process": "daemon"}
+        self.context = context
+        self.plan: Plan = resolve(context.settings, context.paths)
+        ours: list[Probe] = [_Watcher(), _Routing()]
+        added = [probe for probe in ours if probe.name not in self.plan.skip]
+        self._sampler = Sampler(self.plan, [*probes(self.plan), *added])
 
+    def look(self) -> Sample:
+        account = None
+        if self.plan.daemon == "off" and (self.context.started or self.context.face == "magic"):
+            account = self.context.aiki.health()
+        return self._sampler.sample(account)
 
-def _rows(data: dict[str, Any]) -> list[list[Any]]:
-    if data["status"] == "stopped":
-        told = f"no daemon runs for {data['home']}; the next message starts it"
-        return [["daemon", "stopped", told], *_routing(data)]
-    up = f"process {data.get('pid')}, up {data.get('uptime_s', 0) / 60:.0f} min"
-    note = f"; {data['note']}" if data.get("note") else ""
-    rows: list[list[Any]] = [
-        ["daemon", data["status"], f"version {data.get('version')}, {up}{note}"],
-        _store(data),
-        _queue(data.get("queue") or {}),
-    ]
-    for model in data.get("models") or []:
-        idle = f"idle {model['idle_s']:.0f} s" if model["idle_s"] else "at work"
-        rows.append(["model", "loaded", f"{model['name']} on {model['engine']}, {idle}"])
-    spool = data.get("spool") or {}
-    if spool.get("waiting") or spool.get("bad"):
-        told = f"{spool['waiting']} turns wait for the store"
-        told += f", {spool['bad']} cannot be read" if spool.get("bad") else ""
-        rows.append(["spool", "waiting" if not spool.get("bad") else "bad", told])
-    return rows + _routing(data)
+    def document(self, sample: Sample) -> dict[str, Any]:
+        from aiki_kernel.health.status_file import document
+
+        return document(sample, self.plan)
 
 
-def _store(data: dict[str, Any]) -> list[Any]:
-    store = data.get("store") or {}
-    state = str(store.get("state", "unknown"))
-    count = data.get("count")
-    told = "memories not counted yet" if count is None else f"{count:,} memories"
-    told += f", {data.get('embedder')}, {store.get('kind')}"
-    if store.get("error"):
-        told = f"{store['error']}"
-    return ["store", _LEVEL.get(state, state), one_line(told)]
+class _Watcher:
+    """The health daemon, seen from outside: its file is there and young."""
+
+    name, title, timeout_s = "health_daemon", "Health daemon", 0.0
+
+    def measure(self, moment: Any) -> Reading | None:
+        from aiki_kernel.health.status_file import read
+
+        seen = read(moment.plan.status_file)
+        if seen is None:
+            return None  # nobody watches here, and nobody asked for it
+        if seen.note:
+            return Reading(DEGRADED, f"{seen.note}: start it with `aiki health daemon`.")
+        if seen.stale:
+            reason = (
+                f"It has not looked for {span(seen.age_s)}: start it with `aiki health daemon`, "
+                "or remove system_health.json."
+            )
+            return Reading(DEGRADED, reason, round(seen.age_s, 1), "s")
+        said = f"It looked {span(seen.age_s)} ago, every {seen.data.get('interval_s'):g} s."
+        return Reading(OK, said, round(seen.age_s, 1), "s")
 
 
-def _queue(queue: dict[str, Any]) -> list[Any]:
-    """Waiting by session, the oldest wait, what was refused; an older daemon tells less."""
-    if not queue:
-        return ["queue", "unknown", "the daemon does not say"]
-    waiting = queue.get("waiting", 0)
-    told = [f"{queue.get('running', 0)} of {queue.get('parallel', 1)} run"]
-    sessions = queue.get("sessions") or {}
-    by = ", ".join(f"{name} {count}" for name, count in sessions.items())
-    told.append(f"{waiting} of {queue.get('limit')} wait" + (f" ({by})" if by else ""))
-    if queue.get("oldest_wait_s"):
-        told.append(f"the oldest for {queue['oldest_wait_s']:.1f} s")
-    curation = (queue.get("by_priority") or {}).get("curation") or {}
-    if any(curation.values()):
-        told.append(f"curation: {curation['running']} run, {curation['waiting']} wait")
-    told.append(f"{queue.get('served', 0)} served, {queue.get('refused', 0)} refused")
-    if queue.get("preempted"):
-        told.append(f"curation made room {queue['preempted']} times")
-    return ["queue", "busy" if waiting else "ok", "; ".join(told)]
+class _Routing:
+    """Endpoints that this process leaves alone after failures; nothing while there are none."""
+
+    name, title, timeout_s = "routing", "Routing", 0.0
+
+    def measure(self, moment: Any) -> Reading | None:
+        from aiki_kernel.models.breaker import BREAKER
+
+        found = [one for one in BREAKER.health().get("breakers") or [] if one["failures"]]
+        if not found:
+            return None
+        told = "; ".join(
+            f"{one['model']} {one['state']}: {one['last_failure']} ({one['failures']} failures)"
+            for one in found
+        )
+        state = DEGRADED if any(one["state"] != "closed" for one in found) else OK
+        reason = f"{one_line(told, 300)}. Others answer meanwhile; see `%aiki_route`."
+        return Reading(state, reason, float(len(found)), "endpoints", {"breakers": found})
 
 
-def _routing(data: dict[str, Any]) -> list[list[Any]]:
-    found = (data.get("routing") or {}).get("breakers") or []
-    return [
-        [
-            "endpoint",
-            one["state"],
-            one_line(f"{one['model']} {one['last_failure']} ({one['failures']} failures)"),
-        ]
-        for one in found
-        if one["failures"]
-    ]
+def _follow(looker: _Looker, every: float) -> NoReturn:
+    """A line an interval on stdout; nothing else ever goes there."""
+
+    def show(sample: Sample) -> None:
+        sys.stdout.write(json.dumps(looker.document(sample), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    _again(looker, every, show)
+
+
+def _watch(context: Context, looker: _Looker, every: float) -> NoReturn:
+    from rich.console import Console
+    from rich.live import Live
+
+    if not sys.stdout.isatty():
+        raise UsageError("--watch draws on a terminal: use --follow for a file or a pipe.")
+    console = Console(highlight=False, no_color=not context.color)
+    with Live(console=console, screen=False, auto_refresh=False) as live:
+        _again(looker, every, lambda sample: live.update(_table(sample, True), refresh=True))
+
+
+def _again(looker: _Looker, every: float, show: Callable[[Sample], None]) -> NoReturn:
+    """Look at fixed points of the monotonic clock; one that was missed is left out."""
+    next_at = time.monotonic()
+    while True:
+        show(looker.look())
+        now = time.monotonic()
+        next_at += every * max(1, -(-(now - next_at) // every))
+        time.sleep(max(0.0, next_at - time.monotonic()))
+
+
+def _head(sample: Sample) -> str:
+    bad = [one for one in sample.readings if one.state != OK]
+    if not bad:
+        return f"Health: ok. {len(sample.readings)} probes in {sample.seconds:.1f} s."
+    named = ", ".join(f"{one.title} {one.state}" for one in bad)
+    return f"Health: {sample.state}. {named}."
+
+
+def _table(sample: Sample, headed: bool = False) -> Any:
+    """For a terminal: what is wrong in colour, reasons folded."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    title = f"{_head(sample)}  {time.strftime('%H:%M:%S')}" if headed else None
+    made = RichTable(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title=title, title_justify="left"
+    )
+    made.add_column("what", no_wrap=True)
+    made.add_column("state", no_wrap=True)
+    made.add_column("figure", justify="right", no_wrap=True)
+    made.add_column("", overflow="fold")
+    for one in _ordered(sample):
+        state = Text(one.state, style=_COLOR[one.state])
+        made.add_row(Text(one.title), state, Text(figure(one)), Text(one_line(one.reason, 400)))
+    return made
+
+
+def _html(sample: Sample) -> str:
+    rows = "".join(
+        f'<tr><td style="text-align:left">{escape(one.title)}</td>'
+        f'<td style="text-align:left;color:{_HTML[one.state]}">{one.state}</td>'
+        f'<td style="text-align:right">{escape(figure(one))}</td>'
+        f'<td style="text-align:left">{escape(one_line(one.reason, 400))}</td></tr>'
+        for one in _ordered(sample)
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("what", "state", "figure", ""))
+    return f"<p>{escape(_head(sample))}</p><table><tr>{head}</tr>{rows}</table>"
+
+
+def _ordered(sample: Sample) -> list[Reading]:
+    """What is wrong first; otherwise as the probes stand."""
+    rank = {"down": 0, "degraded": 1, "unknown": 2, "ok": 3}
+    return sorted(sample.readings, key=lambda one: rank[one.state])
+
+
+def figure(reading: Reading) -> str:
+    """The value of a reading with its unit, as people read it."""
+    value, unit = reading.value, reading.unit
+    if value is None:
+        return "–"
+    if unit == "bytes":
+        return size(value)
+    if unit == "USD":
+        return f"${value:.4f}"
+    if unit in ("of calls", "of all"):
+        return f"{100 * value:.0f} %"
+    if unit == "s":
+        return f"{1000 * value:.0f} ms" if value < 1 else span(value)
+    return f"{value:,.0f} {unit}" if value == int(value) else f"{value:,.2f} {unit}"

@@ -7,37 +7,33 @@ log in ``memory_audit.py``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
+from aiki_kernel.commands import memory_ask as memory_ask
 from aiki_kernel.commands import memory_audit as memory_audit
 from aiki_kernel.commands import memory_moves as memory_moves
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.confirm import confirmed
+from aiki_kernel.commands.memory_door import (
+    SHORT,
+    Id,
+    Limit,
+    User,
+    call,
+    ids,
+    positive,
+    row,
+    scope,
+    whole_id,
+)
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.tables import Column, Table, one_line, pairs, plain, when
+from aiki_kernel.commands.tables import Column, Table, one_line, pairs, plain
 from aiki_kernel.errors import UsageError
 
 if TYPE_CHECKING:
-    from aiki_kernel.memory.records import Hit, Record, Scope
+    from aiki_kernel.memory.records import Hit, Record
 
-T = TypeVar("T")
-
-_SHORT = 8
-_PAGE = 1000
-
-
-def ids(context: Context, prefix: str) -> Iterable[str]:
-    """Ids of the newest memories, for Tab. A daemon is asked, never started."""
-    if not context.started and not context.paths.socket.exists():
-        return ()
-    return [record.id for record in _call(context, lambda m: m.list(_scope(context), limit=200))]
-
-
-Id = Annotated[str, Arg("the memory's id, or how it begins", complete=ids)]
 Ids = Annotated[tuple[str, ...], Arg("ids, or how they begin", metavar="ID", complete=ids)]
-User = Annotated[str, Arg("whose memories (default: memory.user_id)")]
-Limit = Annotated[int, Arg("how many at most", short="-k")]
 
 
 @command("memory add")
@@ -54,8 +50,8 @@ def add(
     if not text.strip():
         raise UsageError("There is nothing to remember: give a text.")
     metadata = dict(_pair(item) for item in meta)
-    record: Record = _call(
-        context, lambda m: m.add(text, _scope(context, user), kind=kind, metadata=metadata)
+    record: Record = call(
+        context, lambda m: m.add(text, scope(context, user), kind=kind, metadata=metadata)
     )
     return Result(record.to_json(), f"Remembered as {record.id}.")
 
@@ -68,8 +64,8 @@ def search(
     user: User = "",
 ) -> Result:
     """Find memories by meaning and by word, best first."""
-    _positive(limit)
-    found = _call(context, lambda m: m.search(query, _scope(context, user), limit, context.backend))
+    positive(limit)
+    found = call(context, lambda m: m.search(query, scope(context, user), limit, context.backend))
     data = {
         "query": query,
         "hits": [hit.to_json() for hit in found.hits],
@@ -102,19 +98,19 @@ def list_(
     user: User = "",
 ) -> Result:
     """List memories, newest first."""
-    _positive(limit)
+    positive(limit)
     if offset < 0:
         raise UsageError("--offset cannot be below 0.")
-    found: list[Record] = _call(
+    found: list[Record] = call(
         context,
-        lambda m: m.list(_scope(context, user), limit=limit, offset=offset, kind=kind or None),
+        lambda m: m.list(scope(context, user), limit=limit, offset=offset, kind=kind or None),
     )
     data = {"memories": [record.to_json() for record in found], "limit": limit, "offset": offset}
     if not found:
         return Result(data, "Nothing is remembered yet." if not offset else "No more memories.")
     table = Table(
         [Column("id", whole=True), Column("when", whole=True), "what", "text"],
-        [_row(record) for record in found],
+        [row(record) for record in found],
     )
     return Result(data, table.text(context), table.html())
 
@@ -122,8 +118,8 @@ def list_(
 @command("memory show")
 def show(context: Context, id: Id) -> Result:
     """Show one memory with everything that is kept beside it."""
-    whole = _whole(context, id)
-    record: Record = _call(context, lambda m: m.get(whole))
+    whole = whole_id(context, id)
+    record: Record = call(context, lambda m: m.get(whole))
     data = record.to_json()
     beside = {k: v for k, v in data.items() if v not in (None, "", {}) and k != "data"}
     flat = [(name, _flat(value)) for name, value in beside.items()]
@@ -139,8 +135,8 @@ def update(
     """Replace the text of a memory; the old one stays in its history."""
     if not text.strip():
         raise UsageError("A memory cannot be empty: use `memory forget`.")
-    whole = _whole(context, id)
-    record: Record = _call(context, lambda m: m.update(whole, text))
+    whole = whole_id(context, id)
+    record: Record = call(context, lambda m: m.update(whole, text))
     return Result(record.to_json(), f"Updated {record.id}.")
 
 
@@ -151,24 +147,24 @@ def forget(
     yes: Annotated[bool, Arg("do not ask", short="-y")] = False,
 ) -> Result:
     """Forget memories. Asks first; in a notebook it shows what it would do and wants --yes."""
-    whole = [_whole(context, id) for id in ids]
-    records: list[Record] = [_call(context, lambda m, id=id: m.get(id)) for id in whole]  # type: ignore[misc]
-    lines = [f"{record.id[:_SHORT]}  {one_line(record.data, 100)}" for record in records]
+    whole = [whole_id(context, id) for id in ids]
+    records: list[Record] = [call(context, lambda m, id=id: m.get(id)) for id in whole]  # type: ignore[misc]
+    lines = [f"{record.id[:SHORT]}  {one_line(record.data, 100)}" for record in records]
     what = "this memory" if len(records) == 1 else f"these {len(records)} memories"
     question = "\n".join([f"Forget {what}?", *lines])
     if not confirmed(context, question, yes):
         text = "\n".join([f"This would forget {what}; say --yes to do it.", *lines])
         return Result({"forgotten": [], "would_forget": [r.id for r in records]}, text)
     for record in records:
-        _call(context, lambda m, id=record.id: m.forget(id))  # type: ignore[misc]
+        call(context, lambda m, id=record.id: m.forget(id))  # type: ignore[misc]
     return Result({"forgotten": [r.id for r in records]}, f"Forgot {what}.")
 
 
 @command("memory history")
 def history(context: Context, id: Id) -> Result:
     """Show what happened to a memory: added, updated, forgotten; old and new text."""
-    whole = _whole(context, id)
-    rows: list[dict[str, Any]] = _call(context, lambda m: m.history(whole))
+    whole = whole_id(context, id)
+    rows: list[dict[str, Any]] = call(context, lambda m: m.history(whole))
     if not rows:
         return Result([], "No history is kept of that memory.")
     names = list(dict.fromkeys(name for row in rows for name in row if name not in _HIDDEN))
@@ -179,7 +175,7 @@ def history(context: Context, id: Id) -> Result:
 @command("memory stats")
 def stats(context: Context) -> Result:
     """Show how much is remembered, where, and with which embedder."""
-    found: dict[str, Any] = _call(context, lambda m: m.stats())
+    found: dict[str, Any] = call(context, lambda m: m.stats())
     table = pairs([(name, _flat(value)) for name, value in found.items()])
     text = "\n".join(f"{name:<18} {plain(_flat(value))}" for name, value in found.items())
     return Result(found, text, table.html())
@@ -188,60 +184,8 @@ def stats(context: Context) -> Result:
 _HIDDEN = ("id", "memory_id", "actor_id", "role")
 
 
-def _call(context: Context, work: Callable[[Any], Awaitable[T]]) -> T:
-    """Run one method of the memory to its end and return what it returns."""
-
-    async def run() -> T:
-        return await work(context.aiki.connection.admin)
-
-    return context.aiki.run(run())
-
-
-def _scope(context: Context, user: str = "") -> Scope:
-    from aiki_kernel.memory.records import Scope
-
-    return Scope(user or context.settings.memory.user_id)
-
-
-def _whole(context: Context, id: str) -> str:
-    """The full id that begins with ``id``. Raises UsageError when there is none or many.
-
-    It waits for the memory itself, so it must not be called within the work of ``_call``.
-    """
-    if len(id) >= 32:
-        return id
-    if len(id) < 4:
-        raise UsageError(f"{id!r} is too short for the beginning of an id: give at least 4 of it.")
-    found: list[str] = []
-    offset = 0
-    while True:
-        page: list[Record] = _call(
-            context,
-            lambda m, at=offset: m.list(_scope(context), limit=_PAGE, offset=at),  # type: ignore[misc]
-        )
-        found += [record.id for record in page if record.id.startswith(id.lower())]
-        offset += _PAGE
-        if len(page) < _PAGE:
-            break
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{len(found)} memories begin with {id!r}: give more of the id.")
-    raise UsageError(
-        f"No memory begins with {id!r}: see `memory list`; a forgotten one needs its whole id."
-    )
-
-
 def _hit_row(hit: Hit) -> list[Any]:
-    return [f"{hit.score:.2f}", *_row(hit.record)]
-
-
-def _row(record: Record) -> list[Any]:
-    what = " ".join(part for part in (record.kind, record.role) if part)
-    notebook = record.provenance.get("notebook")
-    if notebook:
-        what += f"\n{str(notebook).rpartition('/')[2]}"
-    return [record.id[:_SHORT], when(record.created_at), what, one_line(record.data, 300)]
+    return [f"{hit.score:.2f}", *row(hit.record)]
 
 
 def _flat(value: Any) -> str:
@@ -257,8 +201,3 @@ def _pair(item: str) -> tuple[str, str]:
     if not equals or not name:
         raise UsageError(f"--meta wants key=value, not {item!r}.")
     return name, value
-
-
-def _positive(limit: int) -> None:
-    if limit < 1:
-        raise UsageError("--limit must be at least 1.")

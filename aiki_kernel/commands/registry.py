@@ -51,7 +51,7 @@ NOUNS: dict[str, tuple[str, tuple[Face, ...]]] = {
     "session": ("The conversation that you are in", FACES),
     "cost": ("What the answers have cost", FACES),
     "config": ("Settings and keys", FACES),
-    "health": ("How the daemon, its store, models and queue are", FACES),
+    "health": ("What is wrong, before you meet it", FACES),
     "daemon": ("The process that owns memory and local models", ("cli",)),
     "kernel": ("Register the AIKI kernel with Jupyter", ("cli",)),
     "schedule": ("Notebooks that run by themselves", ("cli",)),
@@ -138,7 +138,8 @@ def run(words: Sequence[str], context: Context) -> Result:
 
 def as_document(result: Result) -> Result:
     """The same result with its data as text."""
-    text = json.dumps(result.data, ensure_ascii=False, indent=2, default=str)
+    indent = None if result.one_line else 2
+    text = json.dumps(result.data, ensure_ascii=False, indent=indent, default=str)
     return replace(result, text=text, html=None)
 
 

@@ -16,9 +16,12 @@ from aiki_kernel.daemon.door import Door
 from aiki_kernel.errors import DaemonError
 from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, new_id
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a question to the memory is rare, and its rules take time to load
     import numpy as np
     from numpy.typing import NDArray
+
+    from aiki_kernel.memory.asking.question import Asked, Vocabulary
+    from aiki_kernel.memory.asking.sift import Sifted
 
 Records = list[Record]
 Rows = list[dict[str, Any]]
@@ -116,6 +119,26 @@ class MemoryAdmin:
             "kinds": list(kinds),
         }
         return recall_from_json(await self.door.call("POST", "/memory/search", body))
+
+    async def vocabulary(self, scope: Scope) -> Vocabulary:
+        """What the memories are labelled with: kinds, people, tags, categories."""
+        from aiki_kernel.memory.asking.question import Vocabulary
+
+        body = {"scope": scope_to_json(scope)}
+        return Vocabulary.from_json(await self.door.call("POST", "/memory/vocabulary", body))
+
+    async def sift(self, asked: Asked, scope: Scope, limit: int = 8, backend: str = "") -> Sifted:
+        """The best memories for a question that was understood."""
+        from aiki_kernel.memory.asking.sift import Sifted
+
+        body = {
+            "asked": asked.to_json(),
+            "scope": scope_to_json(scope),
+            "limit": limit,
+            "backend": backend,
+        }
+        answer = await self.door.call("POST", "/memory/sift", body)
+        return Sifted.from_json(answer, recall_from_json(answer))
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, d) of ``texts`` by the memory's own embedder, as it embeds memories."""

@@ -24,6 +24,7 @@ from aiki_kernel.daemon.exchange import (
     take,
     with_progress,
 )
+from aiki_kernel.memory.asking.question import Asked
 from aiki_kernel.memory.records import Draft, Recall, Scope, Turn
 
 Body = dict[str, Any]
@@ -88,6 +89,19 @@ def _search(engine: Engine, body: Body) -> Any:
     backend = take(body, "backend", str, "")
     kinds = [str(kind) for kind in take(body, "kinds", list, [])]
     return recall_to_json(engine.memory.search(query, scope, _limit(body, 8), backend, kinds))
+
+
+def _vocabulary(engine: Engine, body: Body) -> Any:
+    return engine.memory.vocabulary(_scope(engine, body)).to_json()
+
+
+def _sift(engine: Engine, body: Body) -> Any:
+    try:
+        asked = Asked.from_json(take(body, "asked", dict))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadRequestError(f"Field 'asked' is incomplete ({error}).", param="asked") from None
+    backend = take(body, "backend", str, "")
+    return engine.memory.sift(asked, _scope(engine, body), _limit(body, 8), backend).to_json()
 
 
 def _backends(engine: Engine, body: Body) -> Any:
@@ -244,6 +258,8 @@ ROUTES = [
     _post("recall", _answers(_recall)),
     _post("remember", _answers(_remember)),
     _post("search", _answers(_search)),
+    _post("vocabulary", _answers(_vocabulary)),
+    _post("sift", _answers(_sift)),
     _post("backends", _answers(_backends)),
     _post("compare", _answers(_compare)),
     _post("add", _answers(_add)),

@@ -22,9 +22,9 @@ from aiki_kernel.memory.postings import NONE, Postings
 from aiki_kernel.memory.store import FLAG, LABELS, Where
 from aiki_kernel.memory.window import moment
 
-WORDS = ("user_id", "agent_id", "run_id", "kind", "turn_id", "hash", "embedder", "trust")
+WORDS = ("user_id", "agent_id", "run_id", "kind", "turn_id", "hash", "embedder", "trust", "role")
 DATES = ("created_at", "valid_to")
-LAYOUT = 2
+LAYOUT = 3
 """Version of what :meth:`Columns.pack` lays down."""
 ID = 16  # bytes
 WIDTH = ID + 8 * (len(WORDS) + len(DATES)) + 1
@@ -198,6 +198,14 @@ class Columns:
             if having is None:
                 return None
             allowed &= having
+        for one in where.either:
+            found = np.zeros(n, np.bool_)
+            for key in one.keys:
+                having = self._having(key, one.words)
+                if having is None:
+                    return None
+                found |= having
+            allowed &= found
         for key, words in where.unwanted():
             having = self._having(key, words)
             if having is None:

@@ -54,10 +54,6 @@ class OwnedStore(MemoryStore, Protocol):
         """Names the collection that is live: it changes when another takes its place."""
         ...
 
-    def complete(self) -> None:
-        """Give a collection of an older version what filters need to be fast."""
-        ...
-
 
 class Answer(NamedTuple):
     """Ids and cosines, best first, and what a user should know about it; usually nothing."""

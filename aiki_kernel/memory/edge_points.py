@@ -42,6 +42,7 @@ def sparse(words: Sparse) -> Any:
 
 def condition(where: Where) -> Any:
     must: list[Any] = [_any_of(key, words) for key, words in where.wanted()]
+    must += [edge.Filter(should=[_any_of(k, one.words) for k in one.keys]) for one in where.either]
     must_not: list[Any] = [_any_of(key, words) for key, words in where.unwanted()]
     if where.ids:
         must.append(edge.HasIdCondition({uuid.UUID(name) for name in where.ids}))

@@ -131,6 +131,9 @@ class ServerStore:
                         self.collection, dict(payloads[name]), points=[name], wait=True
                     )
 
+    def complete(self) -> None:
+        """Nothing is left to do: it was done when the collection was opened."""
+
     def flush(self) -> None:
         """Nothing is left to do: every write was waited for."""
 

@@ -43,6 +43,9 @@ def sparse(words: Sparse) -> models.SparseVector:
 
 def condition(where: Where) -> models.Filter | None:
     must: list[Any] = [_any_of(key, words) for key, words in where.wanted()]
+    must += [
+        models.Filter(should=[_any_of(key, one.words) for key in one.keys]) for one in where.either
+    ]
     must_not: list[Any] = [_any_of(key, words) for key, words in where.unwanted()]
     if where.ids:
         must.append(models.HasIdCondition(has_id=list(where.ids)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiki_kernel.config import Paths, Settings
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory import recall as fusion
+from aiki_kernel.memory.asking import sift as sifting
 from aiki_kernel.memory.backends import DenseSearch
 from aiki_kernel.memory.collection import Collection
 from aiki_kernel.memory.embedders import ask, engine_for, engine_of
@@ -28,6 +29,8 @@ from aiki_kernel.memory.turns import ROLES, checked, side_id, sides
 from aiki_kernel.memory.window import moment
 
 if TYPE_CHECKING:
+    from aiki_kernel.memory.asking.question import Asked, Vocabulary
+    from aiki_kernel.memory.asking.sift import Sifted
     from aiki_kernel.memory.embedders import Embedder
 
 _BATCH = 64
@@ -78,6 +81,12 @@ class MemoryService:
         ``backend`` searches the vectors, and ``numpy`` makes the question's too; without one it is
         that of the settings. With ``kinds`` only memories of one of these are looked at.
         """
+        where = replace(_where(scope), exclude_turns=tuple(exclude), kinds=tuple(kinds))
+        return self.find(query, where, limit, backend)
+
+    def find(self, query: str, where: Where, limit: int, backend: str = "") -> Recall:
+        """The best of the memories that ``where`` allows and that neither ended nor wait in
+        quarantine. For callers within the memory: ``where`` is not a scope that was checked."""
         self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
             return Recall()
@@ -90,13 +99,7 @@ class MemoryService:
             self.collection.lexicon,
             query,
             vector,
-            replace(
-                _where(scope),
-                exclude_turns=tuple(exclude),
-                kinds=tuple(kinds),
-                quarantined=False,
-                valid_at=now(),
-            ),
+            replace(where, quarantined=False, valid_at=now()),
             depth=max(weights.candidates, limit),
             weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
             backend=backend or self.compute.backend,
@@ -116,6 +119,14 @@ class MemoryService:
     ) -> Recall:
         """As :meth:`recall`, for somebody who asks the memory itself."""
         return self.recall(query, scope, limit, backend=backend, kinds=kinds)
+
+    def vocabulary(self, scope: Scope) -> Vocabulary:
+        """What the memories are labelled with, for somebody who reads a question about them."""
+        return sifting.vocabulary(self, _where(scope))
+
+    def sift(self, asked: Asked, scope: Scope, limit: int, backend: str = "") -> Sifted:
+        """The best memories for a question that was understood, and how many its filters leave."""
+        return sifting.sift(self, asked, _where(scope), limit, backend)
 
     def backends(self, backend: str = "") -> dict[str, Any]:
         """What searches the vectors when ``backend`` is wanted, and what else could."""

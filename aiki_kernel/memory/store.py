@@ -35,6 +35,7 @@ KEYWORDS = (
     "hash",
     "embedder",
     "trust",
+    "role",
     *LABELS,
 )
 """Payload keys with a keyword index; ``user_id`` marks the tenant."""
@@ -57,6 +58,14 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Either:
+    """One of ``words`` under one of ``keys``: Kari as speaker or as somebody spoken of."""
+
+    keys: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Where:
     """A filter in neutral words; every field that is set must hold.
 
@@ -65,6 +74,7 @@ class Where:
     ``until`` are ISO-8601 and include their ends. ``not_embedder`` matches points written by
     any other embedder, or by none that is known. ``quarantined`` asks for those that are, or
     for those that are not. ``valid_at`` leaves out what had ended by then (``valid_to``).
+    ``either`` are further conditions over several keys at once.
     """
 
     user_id: str | None = None
@@ -87,6 +97,8 @@ class Where:
     trusts: tuple[str, ...] = ()
     quarantined: bool | None = None
     valid_at: str | None = None
+    roles: tuple[str, ...] = ()
+    either: tuple[Either, ...] = ()
 
     def wanted(self) -> list[tuple[str, tuple[str, ...]]]:
         """Payload keys and the words of which a memory must have one."""
@@ -103,6 +115,7 @@ class Where:
             ("turn_id", self.turn_ids),
             ("hash", self.hashes),
             ("trust", trusts),
+            ("role", self.roles),
             ("tags", self.tags),
             ("entities", self.entities),
             ("categories", self.categories),
@@ -166,6 +179,10 @@ class MemoryStore(Protocol):
 
     def delete(self, ids: Sequence[str], *, wait: bool = True) -> None:
         """Remove points; durable as in :meth:`upsert`. Unknown ids are no error."""
+        ...
+
+    def complete(self) -> None:
+        """Give a collection of an older version what filters need to be fast."""
         ...
 
     def flush(self) -> None:

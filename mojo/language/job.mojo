@@ -87,18 +87,19 @@ def width_at(rows: Int, token: Int) -> Int:
 
 
 @always_inline
-def panel_at(job: Job, s: Scratch, token: Int, columns: Int) -> Panel:
-    """The panel that begins at a token."""
+def panel_at(job: Job, s: Scratch, place: Place, token: Int, columns: Int) -> Panel:
+    """The panel that begins at a token; in a step, this thread's."""
     var blocks = columns // BLOCK
+    var own = s.alone * place.number
     return Panel(
-        job.room(s.codes).unsafe_bitcast[Int8]().unsafe_offset(token * columns),
-        job.room(s.scales).unsafe_offset(token * blocks),
-        job.room(s.sums).unsafe_offset(token * blocks),
-        job.room(s.halves).unsafe_offset(2 * token * blocks),
-        job.room(s.floats).unsafe_offset(token * columns),
-        job.room(s.rest).unsafe_bitcast[Int8]().unsafe_offset(token * columns),
-        job.room(s.rest_scales).unsafe_offset(token * blocks),
-        job.room(s.fine).unsafe_bitcast[Int32]().unsafe_offset(token * blocks),
+        job.room(s.codes + own).unsafe_bitcast[Int8]().unsafe_offset(token * columns),
+        job.room(s.scales + own).unsafe_offset(token * blocks),
+        job.room(s.sums + own).unsafe_offset(token * blocks),
+        job.room(s.halves + own).unsafe_offset(2 * token * blocks),
+        job.room(s.floats + own).unsafe_offset(token * columns),
+        job.room(s.rest + own).unsafe_bitcast[Int8]().unsafe_offset(token * columns),
+        job.room(s.rest_scales + own).unsafe_offset(token * blocks),
+        job.room(s.fine + own).unsafe_bitcast[Int32]().unsafe_offset(token * blocks),
     )
 
 
@@ -106,6 +107,18 @@ def panel_at(job: Job, s: Scratch, token: Int, columns: Int) -> Panel:
 def panels(rows: Int) -> Int:
     """How many panels there are."""
     return (rows + WIDE - 1) // WIDE
+
+
+@always_inline
+def first_panel(s: Scratch, place: Place, rows: Int) -> Int:
+    """Where this thread's share of the panels begins: in a step there is one, and all fill it."""
+    return 0 if s.alone != 0 else place.first(panels(rows))
+
+
+@always_inline
+def last_panel(s: Scratch, place: Place, rows: Int) -> Int:
+    """Where it ends."""
+    return 1 if s.alone != 0 else place.last(panels(rows))
 
 
 @always_inline
@@ -117,6 +130,7 @@ def own_room(job: Job, s: Scratch, place: Place) -> Floats:
 def fill_panel(
     job: Job,
     s: Scratch,
+    place: Place,
     rows: Int,
     first: Int,
     x: Floats,
@@ -128,7 +142,7 @@ def fill_panel(
     """Put the tokens of the panel that begins at `first` where the matrices read them."""
     var width = width_at(rows, first)
     var count = min(WIDE, rows - first)
-    var panel = panel_at(job, s, first, columns)
+    var panel = panel_at(job, s, place, first, columns)
     for j in range(count):
         if needed & BLOCKWISE != 0:
             encode(x.unsafe_offset(j * stride), columns, panel, width, j)
@@ -148,9 +162,9 @@ def hand_over(
     """Put this thread's panels of activations where the matrices read them."""
     var energies = own_room(job, s, place).unsafe_offset(WIDE * job.model().widest())
     var rows = job.rows()
-    for p in range(place.first(panels(rows)), place.last(panels(rows))):
+    for p in range(first_panel(s, place, rows), last_panel(s, place, rows)):
         var from_row = x.unsafe_offset(p * WIDE * stride)
-        fill_panel(job, s, rows, p * WIDE, from_row, stride, columns, needed, energies)
+        fill_panel(job, s, place, rows, p * WIDE, from_row, stride, columns, needed, energies)
 
 
 def hand_over_normal(
@@ -168,14 +182,23 @@ def hand_over_normal(
     var own = own_room(job, s, place)
     var energies = own.unsafe_offset(WIDE * m.widest())
     var rows = job.rows()
-    for p in range(place.first(panels(rows)), place.last(panels(rows))):
+    for p in range(first_panel(s, place, rows), last_panel(s, place, rows)):
         for j in range(min(WIDE, rows - p * WIDE)):
             var row = x.unsafe_offset((p * WIDE + j) * stride)
             normalise(row, norm, columns, m.epsilon(), own.unsafe_offset(j * columns))
-        fill_panel(job, s, rows, p * WIDE, own, columns, columns, needed, energies)
+        fill_panel(job, s, place, rows, p * WIDE, own, columns, columns, needed, energies)
 
 
-def multiply(job: Job, s: Scratch, m: Matrix, to: Floats, stride: Int, first: Int, last: Int):
+def multiply(
+    job: Job,
+    s: Scratch,
+    place: Place,
+    m: Matrix,
+    to: Floats,
+    stride: Int,
+    first: Int,
+    last: Int,
+):
     """Tiles [first, last) of a matrix times all tokens."""
     var rows = job.rows()
     var blocks = m.columns // BLOCK
@@ -184,7 +207,7 @@ def multiply(job: Job, s: Scratch, m: Matrix, to: Floats, stride: Int, first: In
         var row = 0
         while row < rows:
             var width = width_at(rows, row)
-            var x = panel_at(job, s, row, m.columns)
+            var x = panel_at(job, s, place, row, m.columns)
             var o = to.unsafe_offset(row * stride + t * TILE)
             if width == 1:
                 tile[1](m.format, w, m.scale, blocks, x, o, stride)
@@ -204,7 +227,7 @@ def add_product(job: Job, s: Scratch, m: Matrix, place: Place):
     var last = place.last(m.tiles())
     var product = job.room(s.product)
     var hidden = job.room(s.hidden)
-    multiply(job, s, m, product, width, first, last)
+    multiply(job, s, place, m, product, width, first, last)
     for row in range(job.rows()):
         for t in range(first, last):
             var at = row * width + t * TILE

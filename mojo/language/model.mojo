@@ -246,6 +246,7 @@ struct Scratch(TrivialRegisterPassable):
     var rest: Int
     var rest_scales: Int
     var fine: Int
+    var alone: Int  # bytes from one thread's panel to the next in a step; 0: they share panels
     var parts: Int
     var own: Int  # of thread 0; the others follow
     var own_bytes: Int
@@ -270,7 +271,7 @@ def plan_scratch(model: Model, rows: Int, segments: Int, threads: Int) -> Scratc
     var wide = model.widest()
     var queries = round_up(model.queries(), TILE)
     var keys = round_up(model.keys(), TILE)
-    var s = Scratch(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    var s = Scratch(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     var at = round_up(r * model.size(WIDTH) * 4, 64)
     s.query = at
     at += round_up(r * queries * 4, 64)
@@ -302,12 +303,16 @@ def plan_scratch(model: Model, rows: Int, segments: Int, threads: Int) -> Scratc
     at += round_up(r * wide // BLOCK * 4, 64)
     s.fine = at
     at += round_up(r * wide // BLOCK * 4, 64)
+    if rows == segments and rows <= WIDE:
+        s.alone = at - s.codes
+        at += (threads - 1) * s.alone
     s.parts = at
     at += segments * threads * part_floats(model) * 4
     s.own = at
-    # Rows of a panel and their energies, queries, weights, sums, then maxima, totals and limits.
+    # Rows of a panel and their energies, turned queries, those in work, weights, sums, then maxima, totals and limits.
     s.own_bytes = (
         own_rows(model)
+        + WIDE * queries
         + round_up(model.size(HEAD) * WIDE, 16)
         + WIDE * KEYS
         + WIDE * model.padded_head()

@@ -24,7 +24,7 @@ from aiki_kernel.memory.edge import EdgeStore
 from aiki_kernel.memory.history import History
 from aiki_kernel.memory.records import Draft, Scope
 from aiki_kernel.memory.service import MemoryService
-from aiki_kernel.memory.store import Point, Where
+from aiki_kernel.memory.store import Either, Point, Where
 
 KARI = Scope("kari")
 DIM = 64
@@ -118,6 +118,8 @@ class Some:
             payload["tags"] = "u"  # one word that is no list, as mem0's users may write it
         if chance.random() < 0.6:
             payload["trust"] = chance.choice(["user", "model", "import"])
+        if chance.random() < 0.7:
+            payload["role"] = chance.choice(["user", "assistant", "k"])
         if chance.random() < 0.2:
             payload["quarantined"] = chance.choice([True, True, False])
         if chance.random() < 0.4:
@@ -157,6 +159,8 @@ class Some:
             entities=some(*"klm", "n"),
             categories=some(*"pq", "r"),
             trusts=some("user", "model", "import"),
+            roles=some("user", "assistant", ""),
+            either=tuple(Either(("role", "entities"), words) for words in [some(*"klm")] if words),
             quarantined=chance.choice([None, None, None, False, False, True]),
             valid_at=maybe("2026-05-01T10:00:00Z", "2026-06-11", "2026-12-11T00:00:00+00:00"),
         )

@@ -13,7 +13,7 @@ from memory_parts import Open, WordBag
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.records import Draft, Hit, Scope, Turn
 from aiki_kernel.memory.service import MemoryService
-from aiki_kernel.memory.store import TURN, WINDOW, Where
+from aiki_kernel.memory.store import TURN, WINDOW, Either, Where
 
 KARI = Scope("kari")
 OLA = Scope("ola")
@@ -399,7 +399,14 @@ def test_every_field_of_a_filter_means_the_same_in_both_stores(memory: MemorySer
     trusts = ["user", "model", "import", "sensor"]
     records = memory.add_many(
         [
-            Draft(f"text {n}", Scope("kari", agent), kind=kind, trust=trust, metadata=metadata)
+            Draft(
+                f"text {n}",
+                Scope("kari", agent),
+                kind=kind,
+                trust=trust,
+                metadata=metadata,
+                role="Kari" if n == 1 else None,
+            )
             for n, (agent, kind, trust, metadata) in enumerate(
                 zip(agents, kinds, trusts, rows, strict=True)
             )
@@ -421,6 +428,10 @@ def test_every_field_of_a_filter_means_the_same_in_both_stores(memory: MemorySer
         (Where(categories=("work",)), {0}),
         (Where(trusts=("user", "sensor")), {0, 3}),
         (Where(trusts=("import",)), {2}),
+        (Where(roles=("Kari", "nobody")), {1}),
+        (Where(roles=("",)), {0, 2, 3}),
+        (Where(either=(Either(("role", "entities"), ("Kari", "ola")),)), {1, 3}),
+        (Where(either=(Either(("kind", "tags"), ("sensor", "plan")),)), {0, 3}),
         (Where(quarantined=True), {2}),
         (Where(quarantined=False), {0, 1, 3}),
         (Where(valid_at="2026-01-01T23:59:59Z"), {0, 1, 2, 3}),

@@ -105,7 +105,7 @@ RestartSec=5
 Nice=10
 MemoryHigh=64M
 MemoryMax=128M
-TasksMax=32
+TasksMax=64
 ReadWritePaths={path(place.home)} %t
 {SHUT_IN}
 [Install]

@@ -1,0 +1,1 @@
+"""Asking the memory in plain words: what a question says of time, people and kinds."""
