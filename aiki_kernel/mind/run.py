@@ -147,6 +147,7 @@ def _hit_json(hit: Hit, *, used: bool) -> dict[str, Any]:
         "created_at": hit.record.created_at,
         "kind": hit.record.kind,
         "role": hit.record.role,
+        "trust": hit.record.trust,
         "provenance": dict(hit.record.provenance),
         "used": used,
     }
