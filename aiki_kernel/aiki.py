@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aiki_kernel.mind.consciousness import Consciousness
     from aiki_kernel.mind.ledger import Ledger
     from aiki_kernel.mind.routing.planner import Planner
+    from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.models.provider import Provider
 
 T = TypeVar("T")
@@ -59,8 +60,9 @@ class Aiki:
         self._connection: Connection | None = None
         self._consciousness: Consciousness | None = None
         self._provider: Provider | None = None
+        self._telemetry: Telemetry | None = None
         self._ledger: Ledger | None = None
-        self._retired: list[Consciousness | Provider | Connection] = []
+        self._retired: list[Consciousness | Provider | Telemetry | Connection] = []
         self._runner = _LoopThread()
 
     # -- parts, made when first needed ----------------------------------------------------
@@ -93,10 +95,12 @@ class Aiki:
                 from aiki_kernel.mind.budget import Budget
                 from aiki_kernel.mind.consciousness import Consciousness
                 from aiki_kernel.mind.labels import Labels
+                from aiki_kernel.mind.telemetry import Telemetry
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
                 from aiki_kernel.safety.audit import audit_of
 
+                self._telemetry = Telemetry.of(self.settings.otel)
                 self._provider = Provider(self.settings, self.connection.local_client)
                 budget = Budget(self.ledger.file, self.settings)
                 port = Fallback(self._provider, self.settings, gate=budget)
@@ -108,6 +112,7 @@ class Aiki:
                     self.planner,
                     Labels(self.paths.ledger),
                     self.connection.admin,
+                    self._telemetry,
                     audit_of(self.paths.home),
                 )
             return self._consciousness
@@ -136,8 +141,9 @@ class Aiki:
             )
             self.settings = settings
             # What the old parts still write is waited for at the end.
-            self._retired += [p for p in (self._consciousness, self._provider) if p is not None]
-            self._consciousness = self._provider = None
+            parts = (self._consciousness, self._provider, self._telemetry)
+            self._retired += [part for part in parts if part is not None]
+            self._consciousness = self._provider = self._telemetry = None
             if not keep and self._connection is not None:
                 self._retired.append(self._connection)
                 self._connection = None
@@ -172,7 +178,8 @@ class Aiki:
     async def aclose(self) -> None:
         """Finish the writes under way and close connections."""
         # In this order: a turn still being written needs its connection.
-        for part in (*self._retired, self._consciousness, self._provider, self._connection):
+        parts = (self._consciousness, self._provider, self._telemetry, self._connection)
+        for part in (*self._retired, *parts):
             if isinstance(part, _Drains):
                 await part.drain()
             elif part is not None:

@@ -89,7 +89,7 @@ def _done(context: Context, action: str, ids: tuple[str, ...], reason: str) -> R
     records, lines = [], []
     for id in [whole_id(context, one) for one in ids]:
         if action == "undo":
-            record, done = _call(context, lambda memory, scope, id=id: memory.undo(id, scope))
+            record, done = _call(context, lambda memory, scope, id=id: memory.revert(id, scope))
             line = f"Took back the {done.lower()} of {record.id}."
         elif action == "release":
             record = _call(context, lambda memory, scope, id=id: memory.release(id, scope, reason))

@@ -1,4 +1,4 @@
-"""``/memory/held``, ``/memory/quarantine``, ``/memory/release``, ``/memory/undo``."""
+"""``/memory/held``, ``/memory/quarantine``, ``/memory/release``, ``/memory/revert``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def held(engine: Engine, body: Body, scope: Scope, limit: int) -> Any:
 
 
 def change(engine: Engine, body: Body, scope: Scope, action: str) -> Any:
-    """Hold, release or undo one memory; what it is now and what was done."""
+    """Hold, release or revert one memory; what it is now and what was done."""
     record = engine.memory.get(take(body, "id", str), scope)
     collection, reason = engine.memory.collection, take(body, "reason", str, "")
     done = action

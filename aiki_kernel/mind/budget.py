@@ -1,11 +1,16 @@
 """Caps on what may be spent in a day, a session and a cell, checked before each call.
 
 The rule. A call may cost what its message costs, by our estimate of its tokens and a quarter
-more, and an answer of ``max_tokens``. When that, what is booked, and what is held for calls
-under way would pass a cap, the call is refused before it is made. The sum is taken and the
-money held in one transaction of the ledger's file, so two notebooks cannot both slip under
-the cap. What is held is let go when the call is booked; what a killed process held is let go
-by whoever comes next.
+more, and an answer of ``max_tokens``. A cap is never passed: what is booked and what is held for
+calls under way come off it first. What is left decides. A call that takes no more than half of it
+is made as it is. One that may take more is made for half of what is left, or for the forecast of
+its answer (see ``forecast``) where that is more, and its ``max_tokens`` is lowered to what that
+pays for: so the money that is held is all that it can cost, and several notebooks share a small
+rest. Where not even the forecast can be paid the call is refused before it is made. As long as
+too few answers are known the forecast is ``max_tokens``, and nothing is lowered. The sum is
+taken and the money held in one transaction of the ledger's file, so two notebooks cannot both
+slip under the cap. What is held is let go when the call is booked; what a killed process held is
+let go by whoever comes next.
 
 While there is a cap, a call whose price nobody knows is refused too, since no cap could be
 kept: give the price in ``[models.cards]``, or allow such calls with
@@ -24,15 +29,18 @@ import sqlite3
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import AikiError
+from aiki_kernel.mind import forecast
+from aiki_kernel.mind.forecast import Forecast
 from aiki_kernel.mind.ledger_file import LedgerError, LedgerFile
 from aiki_kernel.models.cards import ModelCard
 from aiki_kernel.models.cards import card as card_of
 from aiki_kernel.models.chat import ChatRequest
+from aiki_kernel.models.fallback import Admitted
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
@@ -111,6 +119,19 @@ class Call:
         written = self.card.cost_usd(tokens, made, cache_write_tokens=tokens)
         return None if plain is None or written is None else max(plain, written)
 
+    def affordable(self, usd: float) -> int:
+        """How many tokens of answer ``usd`` pays for, at most :attr:`output_tokens`; below zero
+        when it does not even pay for the message."""
+        low, high = -1, self.output_tokens
+        while low < high:  # prices may come in steps, so the cost is asked for, not inverted
+            middle = (low + high + 1) // 2
+            cost = replace(self, output_tokens=middle).most_usd
+            if cost is not None and cost <= usd + _TINY:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
     @property
     def input_price(self) -> float:
         """USD per million tokens of the message, as :attr:`most_usd` counts them."""
@@ -125,10 +146,11 @@ class Budget:
         self._file = file
         self._settings = settings
 
-    async def admit(self, request: ChatRequest, card: ModelCard) -> str:
-        """Hold the money for ``request``; the ticket to release it by, "" when none is held.
+    async def admit(self, request: ChatRequest, card: ModelCard) -> Admitted:
+        """Hold the money for ``request``: the ticket to release it by ("" when none is held)
+        and how long its answer may be.
 
-        Raises :class:`BudgetError`, one line, when the call could pass a cap.
+        Raises :class:`BudgetError`, one line, when the call cannot be paid under a cap.
         """
         call = Call(
             card,
@@ -138,7 +160,7 @@ class Budget:
             request.prompt_tokens,
             request.max_tokens,
         )
-        return await self._admit(call)
+        return await self._admit(call, lower=True)
 
     async def settle(self, ticket: str, usd: float) -> None:
         """Hold ``usd`` from now on: the call has ended, and is about to be booked."""
@@ -164,12 +186,12 @@ class Budget:
     ) -> AsyncIterator[str]:
         """Hold the money for one call while the block runs; book the call within the block.
 
-        For calls that do not go through the model port, which asks by itself. Raises
-        :class:`BudgetError` before the block begins.
+        For calls that do not go through the model port, which asks by itself, and whose
+        length cannot be lowered. Raises :class:`BudgetError` before the block begins.
         """
         card = await asyncio.to_thread(card_of, self._settings, model)
         call = Call(card, stage, session_id, turn_id, input_tokens, output_tokens)
-        ticket = await self._admit(call)
+        ticket = (await self._admit(call, lower=False)).ticket
         try:
             yield ticket
         finally:
@@ -196,25 +218,26 @@ class Budget:
         ]
         return [(name, what, limit) for name, what, limit in named if limit is not None]
 
-    async def _admit(self, call: Call) -> str:
+    async def _admit(self, call: Call, *, lower: bool) -> Admitted:
+        free = Admitted("", call.output_tokens)
         if call.card.local or not self._caps():
-            return ""
+            return free
         if call.most_usd is None:
             if self._settings.budget.unknown_prices == "allow":
-                return ""
+                return free
             raise BudgetError(self._unknown(call.card))
         if call.most_usd == 0:
-            return ""
+            return free
         try:
-            return await self._held(call, call.most_usd)
+            return await self._held(call, lower)
         except LedgerError as error:
             raise BudgetError(
                 f"The budget cannot be checked, so nothing may be spent. {error}"
             ) from None
 
-    async def _held(self, call: Call, usd: float) -> str:
+    async def _held(self, call: Call, lower: bool) -> Admitted:
         ticket = uuid.uuid4().hex
-        work = asyncio.ensure_future(asyncio.to_thread(self._hold, call, usd, ticket))
+        work = asyncio.ensure_future(asyncio.to_thread(self._hold, call, lower, ticket))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -224,22 +247,29 @@ class Budget:
             work.add_done_callback(lambda _: loop.run_in_executor(None, drop))
             raise
 
-    def _hold(self, call: Call, usd: float, ticket: str) -> str:
-        pid, begun = _this_process()
-        now = time.time()
-        times = (now, now + _HELD_AT_MOST_S)
+    def _hold(self, call: Call, lower: bool, ticket: str) -> Admitted:
+        process = (socket.gethostname(), *_this_process())
         whose = (call.session_id, call.turn_id, call.stage, call.card.name)
-        row: tuple[Any, ...] = (ticket, *times, *whose, usd, socket.gethostname(), pid, begun)
 
-        def take(db: sqlite3.Connection) -> str:
+        def take(db: sqlite3.Connection) -> Admitted:
+            likely = Forecast(call.output_tokens)
+            if lower:
+                likely = forecast.of_past(db, call.card.name, call.stage, call.output_tokens)
             db.execute("BEGIN IMMEDIATE")
             with db:
                 _drop_stale(db)
+                made, tightest = call, ""
                 for cap in self._sums(db, call.session_id, call.turn_id):
-                    if cap.spent + cap.held + usd > cap.limit + _TINY:
-                        raise BudgetError(_refusal(cap, call, usd))
+                    fits = _within(cap, call, likely)
+                    if fits is None:
+                        raise BudgetError(_refusal(cap, call, likely))
+                    if fits < made.output_tokens:
+                        made, tightest = replace(call, output_tokens=fits), cap.setting
+                now, usd = time.time(), made.most_usd or 0.0
+                times = (now, now + _HELD_AT_MOST_S)
+                row: tuple[Any, ...] = (ticket, *times, *whose, usd, *process)
                 db.execute(_HOLD, row)
-            return ticket
+            return Admitted(ticket, made.output_tokens, _lowered(made, tightest))
 
         return self._file.use(take, verb="written")
 
@@ -278,8 +308,29 @@ class Budget:
         )
 
 
-def _refusal(cap: Cap, call: Call, usd: float) -> str:
+def _within(cap: Cap, call: Call, likely: Forecast) -> int | None:
+    """How long the answer to ``call`` may be under ``cap``; None when it is to be refused."""
+    left = cap.limit - cap.spent - cap.held
+    if call.affordable(left) < likely.tokens:
+        return None
+    return max(call.affordable(left / 2), likely.tokens)
+
+
+def _lowered(call: Call, setting: str) -> str:
+    """What is said under an answer that ended at a limit which the budget has set."""
+    if not setting:
+        return ""
+    return (
+        f"The answer could have {call.output_tokens:,} tokens at most, which is what "
+        f"budget.{setting} leaves for it: raise that for longer ones."
+    )
+
+
+def _refusal(cap: Cap, call: Call, likely: Forecast) -> str:
+    call = replace(call, output_tokens=likely.tokens)
+    usd = call.most_usd or 0.0
     price = call.card.price.at(call.counted_tokens)
+    past = f"by its last {likely.answers} answers " if likely.answers else ""
     held = f" and {_usd(cap.held)} held for calls under way" if cap.held else ""
     calls = f"{cap.unpriced} {'call' if cap.unpriced == 1 else 'calls'}"
     unknown = f" (and {calls} of unknown price)" if cap.unpriced else ""
@@ -287,8 +338,8 @@ def _refusal(cap: Cap, call: Call, usd: float) -> str:
     return (
         f"{call.card.name} was not asked: {_usd(cap.spent)} is spent {cap.what}{held}{unknown}, "
         f"this call could cost up to {_usd(usd)} (about {call.counted_tokens:,} tokens in at "
-        f"${call.input_price:g} and at most {call.output_tokens:,} out at ${price.output or 0:g} "
-        f"per million), and the cap is {_usd(cap.limit)}: raise it with "
+        f"${call.input_price:g} and {past}at most {call.output_tokens:,} out at "
+        f"${price.output or 0:g} per million), and the cap is {_usd(cap.limit)}: raise it with "
         f"`aiki config set budget.{cap.setting} {enough}`, allow shorter answers with "
         "generation.max_tokens, or pick a model of this machine with %aiki_model local."
     )

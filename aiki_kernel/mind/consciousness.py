@@ -47,6 +47,7 @@ from aiki_kernel.safety.veil import Veil
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
+    from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.safety.audit import AuditLog
 
 
@@ -74,6 +75,7 @@ class Consciousness:
         planner: Planned | None = None,
         labels: Labels | None = None,
         insights: InsightStore | None = None,
+        telemetry: Telemetry | None = None,
         audit: AuditLog | None = None,
     ) -> None:
         self.memory = memory
@@ -84,6 +86,7 @@ class Consciousness:
         self.labels = labels
         self.audit = audit
         self.consultant = Consultant(settings, model, insights, labels)
+        self.telemetry = telemetry
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -277,6 +280,7 @@ class Consciousness:
     def _keep_cut(self, run: Run, error: BaseException) -> None:
         """Keep what there is of an answer that ended early, in a task of its own."""
         if not run.decision.model:
+            self._told(run)
             return
         interrupted = not isinstance(error, Exception)
         reason = "interrupted" if interrupted else "error"
@@ -295,6 +299,8 @@ class Consciousness:
         if booked or turn is not None or run.entries:
             kind = type(error).__name__
             self._background(self._write_cut(run, turn, usage, reason, kind, booked=booked))
+        else:
+            self._told(run)
 
     async def _write_cut(
         self, run: Run, turn: Turn | None, usage: Usage, reason: str, error: str, *, booked: bool
@@ -336,11 +342,18 @@ class Consciousness:
             except AikiError as error:
                 return Stored((), note=f"This turn was NOT remembered. {error}")
 
-        with run.trace.span("remember") as span:
-            stored, _ = await asyncio.gather(remember(), book())
-            span.attributes["aiki.remember.spooled"] = stored.spooled
+        try:
+            with run.trace.span("remember") as span:
+                stored, _ = await asyncio.gather(remember(), book())
+                span.attributes["aiki.remember.spooled"] = stored.spooled
+        finally:
+            self._told(run)
         note = " ".join(part for part in (stored.note, *notes) if part)
         return Remembered(stored.ids, span.seconds, stored.spooled, note)
+
+    def _told(self, run: Run) -> None:
+        if self.telemetry is not None:
+            self.telemetry.send(run)
 
     def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -31,6 +31,7 @@ from aiki_kernel.mind.events import Consulted, Delta, Event, Routed
 from aiki_kernel.mind.insight import Insight, InsightError, Stored
 from aiki_kernel.mind.labels import Label, Labels
 from aiki_kernel.mind.side import Said
+from aiki_kernel.models.catalogue import LOCAL
 from aiki_kernel.models.chat import ChatMessage, ChatRequest, ModelPort
 from aiki_kernel.models.fallback import followers
 
@@ -185,7 +186,7 @@ class Consultant:
             turn_id=run.turn_id,
             fallbacks=follow,
             named=False,
-            response_format=insights.RESPONSE_FORMAT,
+            response_format=insights.response_format(local=_is_local(smart)),
         )
         spent: list[float | None] = []
         seconds = 0.0
@@ -345,6 +346,10 @@ class Consultant:
 def _keep(run: Run, draft: Said) -> None:
     run.text, run.finished = draft.text, draft.finished
     run.hops.extend(draft.hops)
+
+
+def _is_local(name: str) -> bool:
+    return name == LOCAL or name.startswith(f"{LOCAL}/")
 
 
 def _sum(costs: list[float | None]) -> float | None:

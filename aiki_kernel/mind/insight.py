@@ -26,12 +26,23 @@ SCHEMA: Mapping[str, Any] = {
     "required": ["insight", "reasoning", "confidence", "plan", "applies_when"],
     "additionalProperties": False,
 }
-RESPONSE_FORMAT: Mapping[str, Any] = {
-    "type": "json_schema",
-    "json_schema": {"name": "insight", "strict": True, "schema": SCHEMA},
-}
+
+_TEXT: Mapping[str, Any] = {"type": "string", "minLength": 3}
+_TEXTS = dict.fromkeys(("insight", "reasoning", "applies_when"), _TEXT)
+STRICTER: Mapping[str, Any] = {**SCHEMA, "properties": {**SCHEMA["properties"], **_TEXTS}}
+"""With texts that may not be empty, which a small model likes to leave so. Public endpoints refuse
+a strict schema with lengths; this machine's engine takes them."""
 
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
+
+
+def response_format(*, local: bool) -> Mapping[str, Any]:
+    """What asks for an insight: OpenAI's field, with what this machine's engine can do besides."""
+    schema = STRICTER if local else SCHEMA
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "insight", "strict": True, "schema": schema},
+    }
 
 
 class InsightError(ValueError):

@@ -34,11 +34,21 @@ _NOT_SERVED = ("key", "credit", "model")
 _PER_MESSAGE = 4  # tokens that a chat template adds around each message, about
 
 
+@dataclass(frozen=True)
+class Admitted:
+    """A call that may be made: "" or a ticket, how long its answer may be in tokens, and the
+    line for an answer that ended there where this is less than was asked for."""
+
+    ticket: str
+    max_tokens: int
+    note: str = ""
+
+
 class Gate(Protocol):
     """Who lets a call pass before it is made (the budget)."""
 
-    async def admit(self, request: ChatRequest, card: ModelCard) -> str:
-        """Let ``request`` pass to ``card``'s model; "" or a ticket. Raises AikiError if not."""
+    async def admit(self, request: ChatRequest, card: ModelCard) -> Admitted:
+        """Let ``request`` pass to ``card``'s model. Raises AikiError if not."""
         ...
 
     async def settle(self, ticket: str, usd: float) -> None:
@@ -162,7 +172,11 @@ class Fallback:
         tokens = _prompt_tokens(request)
         limit = window.answer_tokens(one, tokens, request.max_tokens)
         asked = replace(request, model=one.name, prompt_tokens=tokens, max_tokens=limit)
-        ticket = await self._gate.admit(asked, one) if self._gate is not None else ""
+        ticket, note = "", window.shortened(one, limit) if limit < request.max_tokens else ""
+        if self._gate is not None:
+            admitted = await self._gate.admit(asked, one)
+            ticket, note = admitted.ticket, admitted.note or note
+            asked = replace(asked, max_tokens=min(limit, admitted.max_tokens))
         self._breaker.begin(one.name)
         settled = begun = False
         try:
@@ -174,11 +188,8 @@ class Fallback:
                         settled = True
                         event = _told(event, one, hops, ticket)
                         await self._settle(ticket, asked, one, event)
-                        if limit < request.max_tokens and event.reason == "length":
-                            event.detail["notes"] = [
-                                *event.detail.get("notes", []),
-                                window.shortened(one, limit),
-                            ]
+                        if note and event.reason == "length":
+                            event.detail["notes"] = [*event.detail.get("notes", []), note]
                     yield event
         except AikiError as error:
             settled = True

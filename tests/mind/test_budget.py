@@ -320,7 +320,7 @@ def test_threads_that_spend_at_random_never_pass_the_cap(ledger):
         request = ChatRequest(
             "a/m", (), max_tokens=0, turn_id=turn, stage="consult", prompt_tokens=tokens
         )
-        return await bought.admit(request, card(settings, "a/m"))
+        return (await bought.admit(request, card(settings, "a/m"))).ticket
 
     threads = [threading.Thread(target=spend, args=(seed,)) for seed in range(6)]
     for thread in threads:

@@ -15,7 +15,7 @@ from aiki_kernel.errors import AikiError, DaemonError, ModelError
 from aiki_kernel.models.breaker import Breaker
 from aiki_kernel.models.cards import ModelCard
 from aiki_kernel.models.chat import ChatMessage, ChatRequest, Finished, Hop, TextDelta
-from aiki_kernel.models.fallback import Fallback, followers
+from aiki_kernel.models.fallback import Admitted, Fallback, followers
 from aiki_kernel.models.provider import Provider
 
 QUESTION = (ChatMessage("user", "Hei, hvordan går det?"),)
@@ -69,11 +69,11 @@ class Gate:
         self.refuse, self.admitted, self.released = refuse, list[tuple[str, int, int]](), []
         self.settled: list[tuple[str, float]] = []
 
-    async def admit(self, request: ChatRequest, card: ModelCard) -> str:
+    async def admit(self, request: ChatRequest, card: ModelCard) -> Admitted:
         if card.name == self.refuse:
             raise AikiError("The budget is spent.")
         self.admitted.append((card.name, request.prompt_tokens, request.max_tokens))
-        return f"ticket {len(self.admitted)}"
+        return Admitted(f"ticket {len(self.admitted)}", request.max_tokens)
 
     async def settle(self, ticket: str, usd: float) -> None:
         self.settled.append((ticket, usd))
