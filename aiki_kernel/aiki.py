@@ -102,6 +102,7 @@ class Aiki:
                 from aiki_kernel.mind.telemetry import Telemetry
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
+                from aiki_kernel.safety.audit import audit_of
 
                 self._telemetry = Telemetry.of(self.settings.otel)
                 self._provider = Provider(self.settings, self.connection.local_client)
@@ -117,6 +118,7 @@ class Aiki:
                     self.connection.admin,
                     self._telemetry,
                     self.personas,
+                    audit_of(self.paths.home),
                     Recollections(self.paths.recollections, self.settings),
                 )
             return self._consciousness

@@ -38,7 +38,7 @@ class Record:
 
     A ``kind`` of ``message`` is one side of a turn: its neighbours in the same ``run_id``
     make the lexical window. ``previous`` stands in for neighbours that the store does not
-    have. ``trust`` says who vouches for the text: user, model, tool or import.
+    have. ``trust`` says who vouches for the text: user, model, import, sensor or tool.
     """
 
     id: str
