@@ -361,7 +361,7 @@ class Curation:
 
 
 def _within_reach(record: Record) -> tuple[str, ...]:
-    """The ``agent_id`` of memories that the same people may see: its persona's, or what is shared."""
+    """The ``agent_id`` of memories that the same personas may see."""
     whose = owner(record.agent_id)
     return (SHARED, "") if whose == SHARED else (whose,)
 
