@@ -363,7 +363,7 @@ class Curation:
 def _within_reach(record: Record) -> tuple[str, ...]:
     """The ``agent_id`` of memories that the same personas may see."""
     whose = owner(record.agent_id)
-    return (SHARED, "") if whose == SHARED else (whose,)
+    return (SHARED, "") if whose in (SHARED, None) else (whose,)
 
 
 def _is_curated(record: Record) -> bool:
