@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aiki_kernel.mind.consciousness import Consciousness
     from aiki_kernel.mind.ledger import Ledger
     from aiki_kernel.mind.routing.planner import Planner
+    from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.models.provider import Provider
     from aiki_kernel.models.response_cache import ResponseCache
 
@@ -61,8 +62,9 @@ class Aiki:
         self._consciousness: Consciousness | None = None
         self._responses: ResponseCache | None = None
         self._provider: Provider | None = None
+        self._telemetry: Telemetry | None = None
         self._ledger: Ledger | None = None
-        self._retired: list[Consciousness | Provider | Connection] = []
+        self._retired: list[Consciousness | Provider | Telemetry | Connection] = []
         self._runner = _LoopThread()
 
     # -- parts, made when first needed ----------------------------------------------------
@@ -95,10 +97,12 @@ class Aiki:
                 from aiki_kernel.mind.budget import Budget
                 from aiki_kernel.mind.consciousness import Consciousness
                 from aiki_kernel.mind.labels import Labels
+                from aiki_kernel.mind.telemetry import Telemetry
                 from aiki_kernel.models.cached_port import CachedPort
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
 
+                self._telemetry = Telemetry.of(self.settings.otel)
                 self._provider = Provider(self.settings, self.connection.local_client)
                 budget = Budget(self.ledger.file, self.settings)
                 chain = Fallback(self._provider, self.settings, gate=budget)
@@ -111,6 +115,7 @@ class Aiki:
                     self.planner,
                     Labels(self.paths.ledger),
                     self.connection.admin,
+                    self._telemetry,
                 )
             return self._consciousness
 
@@ -150,8 +155,9 @@ class Aiki:
             )
             self.settings = settings
             # What the old parts still write is waited for at the end.
-            self._retired += [p for p in (self._consciousness, self._provider) if p is not None]
-            self._consciousness = self._provider = None
+            parts = (self._consciousness, self._provider, self._telemetry)
+            self._retired += [part for part in parts if part is not None]
+            self._consciousness = self._provider = self._telemetry = None
             if self._responses is not None:
                 self._responses.close()
                 self._responses = None
@@ -189,7 +195,8 @@ class Aiki:
     async def aclose(self) -> None:
         """Finish the writes under way and close connections."""
         # In this order: a turn still being written needs its connection.
-        for part in (*self._retired, self._consciousness, self._provider, self._connection):
+        parts = (self._consciousness, self._provider, self._telemetry, self._connection)
+        for part in (*self._retired, *parts):
             if isinstance(part, _Drains):
                 await part.drain()
             elif part is not None:

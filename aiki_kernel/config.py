@@ -35,6 +35,7 @@ from aiki_kernel.config_routing import Consult as Consult
 from aiki_kernel.config_routing import Models as Models
 from aiki_kernel.config_routing import Routing as Routing
 from aiki_kernel.config_routing import Section
+from aiki_kernel.config_telemetry import Otel as Otel
 from aiki_kernel.errors import ConfigError
 
 
@@ -173,6 +174,7 @@ class Settings(BaseSettings):
     consult: Consult = Consult()
     budget: Budget = Budget()
     cache: Cache = Cache()
+    otel: Otel = Otel()
     health: Health = Health()
 
     def endpoint(self, name: str) -> Endpoint:

@@ -9,7 +9,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "aiki_kernel"
 FLOORS = [
-    {"config", "config_curation", "config_health", "config_routing", "trace", "errors", "version"},
+    {
+        "config",
+        "config_curation",
+        "config_health",
+        "config_routing",
+        "config_telemetry",
+        "trace",
+        "errors",
+        "version",
+    },
     {"safety", "compute"},
     {"memory", "models", "health"},
     {"mind"},

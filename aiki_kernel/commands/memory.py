@@ -1,7 +1,7 @@
 """``aiki memory``: what is remembered, and everything that can be done to it.
 
-Long work (import, export, re-embedding, snapshots) stands in ``memory_moves.py``, the audit
-log in ``memory_audit.py``.
+Questions stand in ``memory_ask.py``, forgetting in ``memory_forget.py``, long work (import,
+export, re-embedding, snapshots) in ``memory_moves.py``, the audit log in ``memory_audit.py``.
 """
 
 from __future__ import annotations
@@ -11,29 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from aiki_kernel.commands import memory_ask as memory_ask
 from aiki_kernel.commands import memory_audit as memory_audit
+from aiki_kernel.commands import memory_forget as memory_forget
 from aiki_kernel.commands import memory_moves as memory_moves
 from aiki_kernel.commands.command import Arg, Context, Result
-from aiki_kernel.commands.confirm import confirmed
 from aiki_kernel.commands.memory_door import (
-    SHORT,
     Id,
     Limit,
     User,
     call,
-    ids,
     positive,
     row,
     scope,
     whole_id,
 )
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.tables import Column, Table, one_line, pairs, plain
+from aiki_kernel.commands.tables import Column, Table, one_line, pairs, plain, when
 from aiki_kernel.errors import UsageError
 
 if TYPE_CHECKING:
     from aiki_kernel.memory.records import Hit, Record
-
-Ids = Annotated[tuple[str, ...], Arg("ids, or how they begin", metavar="ID", complete=ids)]
 
 
 @command("memory add")
@@ -140,35 +136,27 @@ def update(
     return Result(record.to_json(), f"Updated {record.id}.")
 
 
-@command("memory forget")
-def forget(
-    context: Context,
-    ids: Ids,
-    yes: Annotated[bool, Arg("do not ask", short="-y")] = False,
-) -> Result:
-    """Forget memories. Asks first; in a notebook it shows what it would do and wants --yes."""
-    whole = [whole_id(context, id) for id in ids]
-    records: list[Record] = [call(context, lambda m, id=id: m.get(id)) for id in whole]  # type: ignore[misc]
-    lines = [f"{record.id[:SHORT]}  {one_line(record.data, 100)}" for record in records]
-    what = "this memory" if len(records) == 1 else f"these {len(records)} memories"
-    question = "\n".join([f"Forget {what}?", *lines])
-    if not confirmed(context, question, yes):
-        text = "\n".join([f"This would forget {what}; say --yes to do it.", *lines])
-        return Result({"forgotten": [], "would_forget": [r.id for r in records]}, text)
-    for record in records:
-        call(context, lambda m, id=record.id: m.forget(id))  # type: ignore[misc]
-    return Result({"forgotten": [r.id for r in records]}, f"Forgot {what}.")
-
-
 @command("memory history")
 def history(context: Context, id: Id) -> Result:
-    """Show what happened to a memory: added, updated, forgotten; old and new text."""
+    """Show what happened to a memory: what, when, by whom and why; old and new text."""
     whole = whole_id(context, id)
     rows: list[dict[str, Any]] = call(context, lambda m: m.history(whole))
     if not rows:
         return Result([], "No history is kept of that memory.")
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in _HIDDEN))
-    table = Table(names, [[row.get(name) for name in names] for row in rows])
+    table = Table(
+        ["event", Column("when", whole=True), "by", "why", "old text", "new text"],
+        [
+            (
+                one["event"],
+                when(one["updated_at"] or ""),
+                one["actor_id"],
+                one["reason"],
+                one_line(one["old_memory"] or "", 120),
+                one_line(one["new_memory"] or "", 120),
+            )
+            for one in rows
+        ],
+    )
     return Result(rows, table.text(context), table.html())
 
 
@@ -179,9 +167,6 @@ def stats(context: Context) -> Result:
     table = pairs([(name, _flat(value)) for name, value in found.items()])
     text = "\n".join(f"{name:<18} {plain(_flat(value))}" for name, value in found.items())
     return Result(found, text, table.html())
-
-
-_HIDDEN = ("id", "memory_id", "actor_id", "role")
 
 
 def _hit_row(hit: Hit) -> list[Any]:

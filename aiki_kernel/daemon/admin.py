@@ -79,10 +79,32 @@ class MemoryAdmin:
         body = {"id": id, "text": text, "scope": scope and scope_to_json(scope)}
         return record_from_json(await self.door.call("POST", "/memory/update", body))
 
-    async def forget(self, id: str, scope: Scope | None = None) -> None:
-        """Delete a memory."""
-        body = {"id": id, "scope": scope and scope_to_json(scope)}
+    async def forget(self, id: str, scope: Scope | None = None, *, reason: str = "") -> None:
+        """Delete a memory; its history keeps who, when and why."""
+        body = {"id": id, "scope": scope and scope_to_json(scope), "reason": reason}
         await self.door.call("POST", "/memory/forget", body)
+
+    async def choose(self, asked: Asked, scope: Scope, limit: int) -> dict[str, Any]:
+        """What a question means to forget: ``ids``, how many of each of ``kinds``, ``examples``."""
+        body = {"asked": asked.to_json(), "scope": scope_to_json(scope), "limit": limit}
+        return await self.door.call("POST", "/memory/choose", body)  # type: ignore[no-any-return]
+
+    async def forget_many(self, ids: Sequence[str], scope: Scope, *, reason: str = "") -> int:
+        """Delete memories as one act; how many there were."""
+        body = {"ids": list(ids), "scope": scope_to_json(scope), "reason": reason}
+        answer = await self.door.call("POST", "/memory/forget_many", body, timeout_s=_LONG_S)
+        return int(answer["forgotten"])
+
+    async def forgotten(self, scope: Scope, limit: int = 20) -> Rows:
+        """What was forgotten and can be brought back, newest first."""
+        body = {"scope": scope_to_json(scope), "limit": limit}
+        return (await self.door.call("POST", "/memory/forgotten", body))["forgotten"]  # type: ignore[no-any-return]
+
+    async def undo(self, ids: Sequence[str], scope: Scope) -> Records:
+        """Bring back what was forgotten; without ids, what was forgotten last."""
+        body = {"ids": list(ids), "scope": scope_to_json(scope)}
+        answer = await self.door.call("POST", "/memory/undo", body, timeout_s=_LONG_S)
+        return [record_from_json(item) for item in answer["records"]]
 
     async def list(
         self, scope: Scope, *, limit: int = 20, offset: int = 0, kind: str | None = None

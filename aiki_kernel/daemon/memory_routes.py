@@ -91,16 +91,19 @@ def _search(engine: Engine, body: Body) -> Any:
     return recall_to_json(engine.memory.search(query, scope, _limit(body, 8), backend, kinds))
 
 
+def _asked(body: Body) -> Asked:
+    try:
+        return Asked.from_json(take(body, "asked", dict))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadRequestError(f"Field 'asked' is incomplete ({error}).", param="asked") from None
+
+
 def _vocabulary(engine: Engine, body: Body) -> Any:
     return engine.memory.vocabulary(_scope(engine, body)).to_json()
 
 
 def _sift(engine: Engine, body: Body) -> Any:
-    try:
-        asked = Asked.from_json(take(body, "asked", dict))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadRequestError(f"Field 'asked' is incomplete ({error}).", param="asked") from None
-    backend = take(body, "backend", str, "")
+    backend, asked = take(body, "backend", str, ""), _asked(body)
     return engine.memory.sift(asked, _scope(engine, body), _limit(body, 8), backend).to_json()
 
 
@@ -153,8 +156,32 @@ def _update(engine: Engine, body: Body) -> Any:
 
 
 def _forget(engine: Engine, body: Body) -> Any:
-    engine.memory.forget(take(body, "id", str), _scope_or_none(engine, body))
+    reason = take(body, "reason", str, "")
+    engine.memory.forget(take(body, "id", str), _scope_or_none(engine, body), reason=reason)
     return {}
+
+
+def _choose(engine: Engine, body: Body) -> Any:
+    asked, limit = _asked(body), _limit(body, 20)
+    return engine.memory.choose(asked, _scope(engine, body), limit).to_json()
+
+
+def _forget_many(engine: Engine, body: Body) -> Any:
+    ids, reason = _ids(body), take(body, "reason", str, "")
+    return {"forgotten": engine.memory.forget_many(ids, _scope(engine, body), reason=reason)}
+
+
+def _forgotten(engine: Engine, body: Body) -> Any:
+    return {"forgotten": engine.memory.forgotten(_scope(engine, body), _limit(body, 20))}
+
+
+def _undo(engine: Engine, body: Body) -> Any:
+    records = engine.memory.undo(_ids(body), _scope(engine, body))
+    return {"records": [record.to_json() for record in records]}
+
+
+def _ids(body: Body) -> list[str]:
+    return [str(item) for item in take(body, "ids", list, [])]
 
 
 def _list(engine: Engine, body: Body) -> Any:
@@ -267,6 +294,10 @@ ROUTES = [
     _post("get", _answers(_get)),
     _post("update", _answers(_update)),
     _post("forget", _answers(_forget)),
+    _post("choose", _answers(_choose)),
+    _post("forget_many", _answers(_forget_many)),
+    _post("forgotten", _answers(_forgotten)),
+    _post("undo", _answers(_undo)),
     _post("list", _answers(_list)),
     _post("history", _answers(_history)),
     _post("replay", _answers(_replay)),

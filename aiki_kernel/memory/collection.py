@@ -172,8 +172,11 @@ class Collection:
         self._settler.soon()
         return records
 
-    def end(self, records: Sequence[Record], *, actor: str, reason: str) -> None:
-        """Remove records. Tombstones first: a replay must not bring back what was to go."""
+    def end(self, records: Sequence[Record], *, actor: str, reason: str, at: str = "") -> None:
+        """Remove records. Tombstones first: a replay must not bring back what was to go.
+
+        ``at`` is the date under which they are kept, the same for several calls of one act.
+        """
         if not records:
             return
         with self.write:
@@ -192,6 +195,7 @@ class Collection:
                     for record in records
                 ],
                 buried={record.id: (json.dumps(record.to_json()), reason) for record in records},
+                at=at,
             )
             self._touch(record.id for record in records)
             texts = self.window_texts((), records)
@@ -278,10 +282,11 @@ class Collection:
         pending: Mapping[str, str | None],
         changes: Iterable[Change],
         buried: Mapping[str, tuple[str, str]] | None = None,
+        at: str = "",
     ) -> None:
         # A server keeps a log of its own; only the embedded store needs our journal.
         own = self.store.kind == "embedded"
-        self.log.record(changes, pending if own else None, buried=buried)
+        self.log.record(changes, pending if own else None, buried=buried, at=at)
 
     def _audit(self, event: str, records: Sequence[Record], actor: str | None, reason: str) -> None:
         self.audit.record(
@@ -291,7 +296,7 @@ class Collection:
             kinds=Counter(record.kind for record in records),
             trust=Counter(record.trust for record in records),
             actor=actor or records[0].user_id,
-            reason=reason.partition(" ")[0] or None,
+            reason=reason.partition(" ")[0].rstrip(":") or None,
         )
 
     def _recover(self) -> None:

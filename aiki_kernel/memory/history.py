@@ -116,12 +116,13 @@ class History:
         pending: Mapping[str, str | None] | None = None,
         *,
         buried: Mapping[str, tuple[str, str]] | None = None,
+        at: str = "",
     ) -> None:
         """Write rows, all or none; durable on return. An ADD is written once a memory.
 
         ``pending`` goes into the journal with them: id to the record as JSON, None for one
         that was removed. ``buried`` keeps whole records of what ends, each with the reason, so
-        that it can be brought back.
+        that it can be brought back; they have one date, ``at`` or the present.
         """
         rows = []
         for change in changes:
@@ -163,7 +164,7 @@ class History:
                     )
                     self._db.executemany(
                         "INSERT OR REPLACE INTO buried VALUES (?, ?, ?, ?)",
-                        [(name, *told, now()) for name, told in (buried or {}).items()],
+                        [(name, *told, at or now()) for name, told in (buried or {}).items()],
                     )
             except sqlite3.Error as error:
                 raise StoreError(
@@ -229,6 +230,16 @@ class History:
                 "SELECT record FROM buried WHERE memory_id = ?", (memory_id,)
             ).fetchone()
         return str(row[0]) if row else ""
+
+    def graves(self, beginning: str) -> list[tuple[str, str, str, str]]:
+        """What ended for a reason that begins so and did not come back: id, record, reason and
+        date, the last to end first."""
+        with self._lock:
+            return self._db.execute(
+                "SELECT memory_id, record, reason, at FROM buried "
+                "WHERE substr(reason, 1, ?) = ? ORDER BY at DESC, memory_id",
+                (len(beginning), beginning),
+            ).fetchall()
 
     def endings(self, beginning: str) -> dict[str, int]:
         """How many memories ended for each reason that begins so, and did not come back."""

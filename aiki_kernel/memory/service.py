@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.config import Paths, Settings
 from aiki_kernel.errors import StoreError
-from aiki_kernel.memory import recall as fusion
+from aiki_kernel.memory import finding, forgetting
 from aiki_kernel.memory.asking import sift as sifting
 from aiki_kernel.memory.backends import DenseSearch
 from aiki_kernel.memory.collection import Collection
-from aiki_kernel.memory.embedders import ask, engine_for, engine_of
 from aiki_kernel.memory.embedders import embedder as named_embedder
+from aiki_kernel.memory.embedders import engine_for, engine_of
 from aiki_kernel.memory.history import Change
 from aiki_kernel.memory.payload import digest, from_payload, point_id, to_record
-from aiki_kernel.memory.records import Draft, Hit, ImportReport, Recall, Record, Scope, Turn, now
+from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, Turn, now
 from aiki_kernel.memory.store import SLOTS, MemoryStore, Where
 from aiki_kernel.memory.turns import ROLES, checked, side_id, sides
 from aiki_kernel.memory.window import moment
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aiki_kernel.memory.asking.question import Asked, Vocabulary
     from aiki_kernel.memory.asking.sift import Sifted
     from aiki_kernel.memory.embedders import Embedder
+    from aiki_kernel.memory.forgetting import Chosen
 
 _BATCH = 64
 """Memories that one bulk step embeds and writes; another writer waits for no more than that."""
@@ -90,29 +91,7 @@ class MemoryService:
         self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
             return Recall()
-        began = time.perf_counter()
-        vector = ask(self.collection.embedder, query, backend, self.compute.backend)
-        embedded = time.perf_counter()
-        weights = self.settings.fusion
-        found, searched_by = fusion.candidates(
-            self.vectors,
-            self.collection.lexicon,
-            query,
-            vector,
-            replace(where, quarantined=False, valid_at=now()),
-            depth=max(weights.candidates, limit),
-            weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
-            backend=backend or self.compute.backend,
-        )
-        searched = time.perf_counter()
-        hits = self._hits(found, limit)
-        done = time.perf_counter()
-        seconds = {
-            "embed": embedded - began,
-            "search": searched - embedded,
-            "load": done - searched,
-        }
-        return Recall(tuple(hits), seconds, searched_by.by, searched_by.note)
+        return finding.find(self, query, where, limit, backend)
 
     def search(
         self, query: str, scope: Scope, limit: int, backend: str = "", kinds: Sequence[str] = ()
@@ -215,10 +194,29 @@ class MemoryService:
         self.collection.put([fresh], actor=old.user_id, before={old.id: old.data})
         return fresh
 
-    def forget(self, id: str, scope: Scope | None = None) -> None:
+    def forget(self, id: str, scope: Scope | None = None, *, reason: str = "") -> None:
         """Remove a memory from the store; its history stays, ended by a DELETE."""
         old = self.get(id, scope)
-        self.collection.end([old], actor=old.user_id, reason="forgotten")
+        self.forget_many([old.id], scope or Scope(old.user_id), reason=reason)
+
+    def choose(self, asked: Asked, scope: Scope, limit: int) -> Chosen:
+        """What :meth:`forget_many` would be given for a question that was understood."""
+        return forgetting.choose(self, asked, _where(scope), limit)
+
+    def forget_many(self, ids: Sequence[str], scope: Scope, *, reason: str = "") -> int:
+        """Remove those memories of ``ids`` that ``scope`` may see; how many there were."""
+        return forgetting.forget(
+            self, ids, lambda one: _visible(one, scope), actor=scope.user_id, reason=reason
+        )
+
+    def forgotten(self, scope: Scope, limit: int) -> builtins.list[dict[str, Any]]:
+        """What was forgotten and can be brought back, newest first."""
+        return forgetting.forgotten(self, lambda one: _visible(one, scope), limit)
+
+    def undo(self, ids: Sequence[str], scope: Scope) -> builtins.list[Record]:
+        """Bring back what was forgotten; without ids, what was forgotten last."""
+        self.collection.refuse_mismatch()
+        return forgetting.undo(self, ids, lambda one: _visible(one, scope), actor=scope.user_id)
 
     # --- reading --------------------------------------------------------------------------
 
@@ -308,28 +306,6 @@ class MemoryService:
 
     # --- inside ---------------------------------------------------------------------------
 
-    def _hits(self, found: Sequence[fusion.Candidate], limit: int) -> builtins.list[Hit]:
-        """The first ``limit`` of ``found`` that exist, may be told and differ in text."""
-        today = now()
-        hits: builtins.list[Hit] = []
-        texts: set[str] = set()
-        step = limit + 8
-        for start in range(0, len(found), step):
-            batch = found[start : start + step]
-            points = self.collection.store.get([one.id for one in batch])
-            payloads = {point.id: point.payload for point in points}
-            for one in batch:
-                if one.id not in payloads:
-                    continue
-                record = from_payload(one.id, payloads[one.id])
-                if record.hash in texts or _over(record, today):
-                    continue
-                texts.add(record.hash)
-                hits.append(Hit(record, one.score, one.ranks, one.scores))
-                if len(hits) == limit:
-                    return hits
-        return hits
-
     def _without_known_past(self, turn: Turn) -> Turn:
         """A copy of the turn before is kept only where the store does not have that turn."""
         if not turn.previous or moment(turn.created_at) is None:
@@ -367,12 +343,6 @@ class MemoryService:
             for draft in drafts
             if not self.collection.log.of(str(draft.id))
         )
-
-
-def _over(record: Record, today: str) -> bool:
-    """Whether mem0's ``expiration_date`` has passed."""
-    expires = str(record.metadata.get("expiration_date") or "")
-    return bool(expires) and expires < today[: len(expires)]
 
 
 def _where(scope: Scope) -> Where:

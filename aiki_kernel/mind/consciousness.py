@@ -46,6 +46,7 @@ from aiki_kernel.models.tokens import estimate
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
+    from aiki_kernel.mind.telemetry import Telemetry
 
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Consciousness:
         planner: Planned | None = None,
         labels: Labels | None = None,
         insights: InsightStore | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -80,6 +82,7 @@ class Consciousness:
         self.planner: Planned = planner or Planner(settings, Paths.default().home)
         self.labels = labels
         self.consultant = Consultant(settings, model, insights, labels)
+        self.telemetry = telemetry
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -270,6 +273,7 @@ class Consciousness:
     def _keep_cut(self, run: Run, error: BaseException) -> None:
         """Keep what there is of an answer that ended early, in a task of its own."""
         if not run.decision.model:
+            self._told(run)
             return
         interrupted = not isinstance(error, Exception)
         reason = "interrupted" if interrupted else "error"
@@ -288,6 +292,8 @@ class Consciousness:
         if booked or turn is not None or run.entries:
             kind = type(error).__name__
             self._background(self._write_cut(run, turn, usage, reason, kind, booked=booked))
+        else:
+            self._told(run)
 
     async def _write_cut(
         self, run: Run, turn: Turn | None, usage: Usage, reason: str, error: str, *, booked: bool
@@ -326,11 +332,18 @@ class Consciousness:
             except AikiError as error:
                 return Stored((), note=f"This turn was NOT remembered. {error}")
 
-        with run.trace.span("remember") as span:
-            stored, _ = await asyncio.gather(remember(), book())
-            span.attributes["aiki.remember.spooled"] = stored.spooled
+        try:
+            with run.trace.span("remember") as span:
+                stored, _ = await asyncio.gather(remember(), book())
+                span.attributes["aiki.remember.spooled"] = stored.spooled
+        finally:
+            self._told(run)
         note = " ".join(part for part in (stored.note, *notes) if part)
         return Remembered(stored.ids, span.seconds, stored.spooled, note)
+
+    def _told(self, run: Run) -> None:
+        if self.telemetry is not None:
+            self.telemetry.send(run)
 
     def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from memory_parts import Open
 
-from aiki_kernel.errors import UsageError
+from aiki_kernel.errors import StoreError, UsageError
 from aiki_kernel.memory.asking.period import bound, find
 from aiki_kernel.memory.asking.question import Asked, Vocabulary, understand
 from aiki_kernel.memory.records import Draft, Scope
@@ -238,3 +238,59 @@ def test_an_empty_memory_says_so(open_memory: Open) -> None:
     memory = open_memory()
     asked = understand("yesterday", memory.vocabulary(KARI), NOW)
     assert memory.sift(asked, KARI, 9).reason == "Nothing is remembered yet."
+
+
+# --- forgetting ----------------------------------------------------------------------------
+
+
+def test_a_period_is_forgotten_and_comes_back_as_it_was(memory: MemoryService) -> None:
+    _fill(memory)
+    before = {record.id: record for record in memory.list(KARI, limit=99)}
+    asked = understand("last week", memory.vocabulary(KARI), NOW)
+    chosen = memory.choose(asked, KARI, 20)
+    assert chosen.kinds == {"decision": 3}  # what is hidden or has ended goes as well
+    assert {record.id for record in chosen.examples} == set(chosen.ids)
+    assert memory.forget_many(chosen.ids, KARI, reason="it was a mistake") == 3
+    assert memory.forget_many(chosen.ids, KARI) == 0
+    assert len(memory.list(KARI, limit=99)) == 2
+    row = memory.history(chosen.ids[0])[-1]
+    assert (row["event"], row["actor_id"]) == ("DELETE", "kari")
+    assert row["reason"] == "forgotten: it was a mistake"
+    graves = memory.forgotten(KARI, 9)
+    assert {grave["id"] for grave in graves} == set(chosen.ids)
+    assert {grave["actor"] for grave in graves} == {"kari"}
+    back = memory.undo([], KARI)
+    assert {record.id for record in back} == set(chosen.ids)
+    assert {record.id: record for record in memory.list(KARI, limit=99)} == before
+    assert memory.history(chosen.ids[0])[-1]["reason"] == "undone"
+    assert memory.forgotten(KARI, 9) == []
+
+
+def test_undo_takes_the_last_act_whole_and_ids_by_their_beginning(memory: MemoryService) -> None:
+    records = memory.add_many([Draft(f"text {n}", KARI) for n in range(150)])
+    memory.forget(records[0].id, KARI, reason="first")
+    memory.forget_many([record.id for record in records[1:]], KARI)
+    assert len(memory.undo([], KARI)) == 149
+    assert [record.data for record in memory.undo([records[0].id[:9]], KARI)] == ["text 0"]
+    with pytest.raises(StoreError, match="Nothing was forgotten"):
+        memory.undo([], KARI)
+    with pytest.raises(StoreError, match="can be brought back"):
+        memory.undo(["95331a49"], KARI)
+
+
+def test_nobody_forgets_or_brings_back_for_somebody_else(memory: MemoryService) -> None:
+    record = memory.add("Kari's own", KARI)
+    assert memory.forget_many([record.id], Scope("ola")) == 0
+    memory.forget(record.id, KARI)
+    assert memory.forgotten(Scope("ola"), 9) == []
+    with pytest.raises(StoreError, match="can be brought back"):
+        memory.undo([record.id], Scope("ola"))
+
+
+def test_a_query_chooses_what_is_near_the_best(memory: MemoryService) -> None:
+    _fill(memory)
+    memory.add_many([Draft(f"nothing of the kind {n}", KARI) for n in range(8)])
+    chosen = memory.choose(understand("the larger budget", Vocabulary(), NOW), KARI, 20)
+    texts = {record.data for record in chosen.examples}
+    assert "Ola wants a larger budget" in texts
+    assert not any("nothing of the kind" in text for text in texts)

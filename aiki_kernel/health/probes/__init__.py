@@ -10,6 +10,7 @@ def built_in(plan: Plan) -> list[Probe]:
     """Our own probes, in the order of the table."""
     from aiki_kernel.health.probes import books, machine, memory, models, servers
     from aiki_kernel.health.probes.gpu import Gpu
+    from aiki_kernel.health.probes.responses import ResponseCache
     from aiki_kernel.health.probes.spool import Spool
     from aiki_kernel.health.probes.units import Units
 
@@ -24,6 +25,6 @@ def built_in(plan: Plan) -> list[Probe]:
         found.append(memory.Qdrant())
     found += [models.LocalModel(), servers.Served()]
     found += [servers.Provider(endpoint) for endpoint in plan.endpoints]
-    found += [books.Cost(), books.Answers(), books.Latency()]
+    found += [books.Cost(), books.Answers(), books.Latency(), ResponseCache()]
     found += [machine.Disk(), machine.Ram(), machine.Cpu(), machine.Load(), machine.Battery()]
     return [*found, Gpu(), Units()]

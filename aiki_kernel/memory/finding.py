@@ -1,0 +1,72 @@
+"""Finding memories: candidates of all lists, ranked, loaded, and only what may be told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aiki_kernel.memory import recall as fusion
+from aiki_kernel.memory.embedders import ask
+from aiki_kernel.memory.payload import from_payload
+from aiki_kernel.memory.records import Hit, Recall, Record, now
+from aiki_kernel.memory.store import Where
+
+if TYPE_CHECKING:
+    from aiki_kernel.memory.service import MemoryService
+
+
+def find(memory: MemoryService, query: str, where: Where, limit: int, backend: str = "") -> Recall:
+    """The ``limit`` best for ``query`` that ``where`` allows; see ``MemoryService.find``."""
+    collection, weights = memory.collection, memory.settings.fusion
+    began = time.perf_counter()
+    vector = ask(collection.embedder, query, backend, memory.compute.backend)
+    embedded = time.perf_counter()
+    found, searched_by = fusion.candidates(
+        memory.vectors,
+        collection.lexicon,
+        query,
+        vector,
+        replace(where, quarantined=False, valid_at=now()),
+        depth=max(weights.candidates, limit),
+        weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
+        backend=backend or memory.compute.backend,
+    )
+    searched = time.perf_counter()
+    hits = _hits(memory, found, limit)
+    seconds = {
+        "embed": embedded - began,
+        "search": searched - embedded,
+        "load": time.perf_counter() - searched,
+    }
+    return Recall(tuple(hits), seconds, searched_by.by, searched_by.note)
+
+
+def _hits(memory: MemoryService, found: Sequence[fusion.Candidate], limit: int) -> list[Hit]:
+    """The first ``limit`` of ``found`` that exist, may be told and differ in text."""
+    today = now()
+    hits: list[Hit] = []
+    texts: set[str] = set()
+    step = limit + 8
+    for start in range(0, len(found), step):
+        batch = found[start : start + step]
+        points = memory.collection.store.get([one.id for one in batch])
+        payloads = {point.id: point.payload for point in points}
+        for one in batch:
+            if one.id not in payloads:
+                continue
+            record = from_payload(one.id, payloads[one.id])
+            if record.hash in texts or _over(record, today):
+                continue
+            texts.add(record.hash)
+            hits.append(Hit(record, one.score, one.ranks, one.scores))
+            if len(hits) == limit:
+                return hits
+    return hits
+
+
+def _over(record: Record, today: str) -> bool:
+    """Whether mem0's ``expiration_date`` has passed."""
+    expires = str(record.metadata.get("expiration_date") or "")
+    return bool(expires) and expires < today[: len(expires)]
