@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiki_kernel.daemon.connect import Connection
     from aiki_kernel.mind.consciousness import Consciousness
     from aiki_kernel.mind.ledger import Ledger
+    from aiki_kernel.mind.roster import Roster
     from aiki_kernel.mind.routing.planner import Planner
     from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.models.provider import Provider
@@ -64,6 +65,7 @@ class Aiki:
         self._provider: Provider | None = None
         self._telemetry: Telemetry | None = None
         self._ledger: Ledger | None = None
+        self._personas: Roster | None = None
         self._retired: list[Consciousness | Provider | Telemetry | Connection] = []
         self._runner = _LoopThread()
 
@@ -116,6 +118,7 @@ class Aiki:
                     Labels(self.paths.ledger),
                     self.connection.admin,
                     self._telemetry,
+                    self.personas,
                 )
             return self._consciousness
 
@@ -130,6 +133,16 @@ class Aiki:
                 most = int(wanted.size_mb * 1e6)
                 self._responses = ResponseCache(self.paths.responses, most, wanted.days)
             return self._responses
+
+    @property
+    def personas(self) -> Roster:
+        """The personas of this home."""
+        with self._lock:
+            if self._personas is None:
+                from aiki_kernel.mind.roster import Roster
+
+                self._personas = Roster(self.paths.home)
+            return self._personas
 
     @property
     def planner(self) -> Planner:

@@ -158,6 +158,10 @@ class Settings(BaseSettings):
     )
 
     model: str = Field("local", description="'local', 'local/NAME' or 'ENDPOINT/MODEL'")
+    persona: str = Field("default", description="who answers, where nobody else is chosen")
+    persona_language: Literal["auto", "en", "no"] = Field(
+        "auto", description="what a persona is told in; auto follows the message"
+    )
     daemon: Literal["auto", "off"] = Field("auto", description="'off' runs the engine in-process")
     stream: Literal["auto", "live", "final", "stdout"] = Field(
         "auto", description="how answers appear in a notebook"

@@ -57,3 +57,9 @@ class ModelError(AikiError):
         self.stage = stage
         self.status = status
         self.cause = cause
+
+
+class RefusedError(AikiError):
+    """A persona asked for something that it may not do. Trying again changes nothing."""
+
+    kind = "permission"

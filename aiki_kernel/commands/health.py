@@ -7,6 +7,7 @@ It looks by itself, now; the health daemon need not run. Nothing is started to a
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -212,3 +213,24 @@ def figure(reading: Reading) -> str:
     if unit == "s":
         return f"{1000 * value:.0f} ms" if value < 1 else span(value)
     return f"{value:,.0f} {unit}" if value == int(value) else f"{value:,.2f} {unit}"
+
+
+@command("health daemon", faces=("cli",))
+def daemon(
+    context: Context,
+    interval: Annotated[float, Arg("seconds between samples; 0 is that of the settings")] = 0.0,
+    http_port: Annotated[int, Arg("serve /metrics and /health there; 0: as in the settings")] = 0,
+    textfile: Annotated[str, Arg("folder of node_exporter's textfile collector")] = "",
+) -> Result:
+    """Be the health daemon, here, until Ctrl-C: sample, and write system_health.json.
+
+    It replaces this process by a small one (also the script aiki-health-daemon).
+    """
+    given = {"INTERVAL_S": interval, "HTTP_PORT": http_port, "TEXTFILE": textfile}
+    environment = dict(os.environ)
+    environment |= {f"AIKI_HEALTH__{name}": str(value) for name, value in given.items() if value}
+    # One arena for all threads: probes are many and short, and each arena costs memory.
+    environment.setdefault("MALLOC_ARENA_MAX", "1")
+    words = [sys.executable, "-P", "-m", "aiki_kernel.health"]
+    sys.stdout.flush()
+    os.execve(sys.executable, words, environment)  # noqa: S606

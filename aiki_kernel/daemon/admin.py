@@ -119,9 +119,10 @@ class MemoryAdmin:
         answer = await self.door.call("POST", "/memory/list", body)
         return [record_from_json(item) for item in answer["records"]]
 
-    async def history(self, id: str) -> Rows:
+    async def history(self, id: str, scope: Scope | None = None) -> Rows:
         """What happened to a memory, oldest first."""
-        answer = await self.door.call("POST", "/memory/history", {"id": id})
+        body = {"id": id, "scope": scope and scope_to_json(scope)}
+        answer = await self.door.call("POST", "/memory/history", body)
         return answer["history"]  # type: ignore[no-any-return]
 
     async def search(

@@ -164,7 +164,12 @@ class DaemonClient(MemoryClient):
 
 def scope_to_json(scope: Scope) -> dict[str, str | None]:
     """A scope as the daemon reads it."""
-    return {"user_id": scope.user_id, "agent_id": scope.agent_id, "run_id": scope.run_id}
+    return {
+        "user_id": scope.user_id,
+        "agent_id": scope.agent_id,
+        "run_id": scope.run_id,
+        "persona": scope.persona,
+    }
 
 
 def recall_from_json(answer: dict[str, object]) -> Recall:

@@ -20,7 +20,7 @@ from aiki_kernel.config import Paths, Settings
 from aiki_kernel.daemon.generation import GenerationQueue
 from aiki_kernel.daemon.local import LocalModels
 from aiki_kernel.daemon.spool import Replayed, Spool
-from aiki_kernel.errors import AikiError, DaemonError, StoreError
+from aiki_kernel.errors import AikiError, DaemonError, RefusedError, StoreError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
 from aiki_kernel.safety.audit import audit_of
 from aiki_kernel.version import __version__
@@ -89,11 +89,14 @@ class Engine:
             if self._refusal and time.monotonic() - self._refusal[0] < _REOPEN_AFTER_S:
                 raise self._refusal[1]
             try:
+                from aiki_kernel.memory.access import Access
                 from aiki_kernel.memory.service import MemoryService
+                from aiki_kernel.mind.roster import Roster
 
                 began = time.perf_counter()
                 self.paths.home.mkdir(parents=True, exist_ok=True)
-                self._memory = MemoryService(self.settings, self.paths)
+                access = Access(Roster(self.paths.home).grant, self._refused)
+                self._memory = MemoryService(self.settings, self.paths, access=access)
                 logger.info("memory open in %.2f s", time.perf_counter() - began)
             except AikiError as error:
                 self._refusal = (time.monotonic(), error)
@@ -135,6 +138,8 @@ class Engine:
         """
         try:
             ids = self.memory.remember(turn)
+        except RefusedError as error:  # its file says so: it would be refused again
+            return Stored((), note=str(error))
         except Exception as error:
             cause = _one_line(error)
             if not isinstance(error, AikiError):
@@ -159,13 +164,23 @@ class Engine:
     def replay(self) -> Replayed:
         """One pass over the spool. At most one runs at a time."""
         with self._replaying:
-            done = self.spool.replay(lambda turn: self.memory.remember(turn))
+            done = self.spool.replay(self._replay_one)
         if done.stored:
             logger.info("replayed %d turns, %d wait", done.stored, done.waiting)
         for note in self.spool.notes:
             logger.warning("spool: %s", note)
         self.spool.notes.clear()
         return done
+
+    def _replay_one(self, turn: Turn) -> None:
+        try:
+            self.memory.remember(turn)
+        except RefusedError as error:
+            logger.warning("turn %s is not kept: %s", turn.id, error)
+
+    def _refused(self, persona: str, operation: str, line: str) -> None:
+        logger.warning("refused %s to %s: %s", operation, persona, line)
+        self.audit.record("permission.refused", persona=persona, operation=operation)
 
     def identity(self) -> dict[str, Any]:
         """Who answers here, at once: what a client needs before it talks."""

@@ -66,7 +66,8 @@ def _scope_or_none(engine: Engine, body: Body) -> Scope | None:
 
 def _read_scope(engine: Engine, data: Body) -> Scope:
     user = take(data, "user_id", str, engine.settings.memory.user_id)
-    return Scope(user, take(data, "agent_id", str, None), take(data, "run_id", str, None))
+    agent, run = take(data, "agent_id", str, None), take(data, "run_id", str, None)
+    return Scope(user, agent, run, take(data, "persona", str, ""))
 
 
 def _limit(body: Body, default: int) -> int:
@@ -195,7 +196,8 @@ def _list(engine: Engine, body: Body) -> Any:
 
 
 def _history(engine: Engine, body: Body) -> Any:
-    return {"history": engine.memory.history(take(body, "id", str))}
+    id, scope = take(body, "id", str), _scope_or_none(engine, body)
+    return {"history": engine.memory.history(id, scope)}
 
 
 def _stats(engine: Engine, body: Body) -> Any:
@@ -245,19 +247,32 @@ def _path(body: Body, name: str) -> Path:
     return path
 
 
-def _answers(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+def _users_own(engine: Engine, request: Request, body: Body) -> None:
+    """Refuse a persona: what concerns the whole memory is the user's own business."""
+    name = take(take(body, "scope", dict, {}), "persona", str, "")
+    if name:
+        what = request.url.path.rpartition("/")[2]
+        line = f"{name} may not {what} the memory: only the user may, without a persona."
+        raise engine.memory.access.refused(name, what, line)
+
+
+def _answers(answer: Answer, *, personas: bool = True) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         body = await read_json(request, empty={})
+        if not personas:
+            _users_own(request.app.state.engine, request, body)
         return JSONResponse(await in_thread(answer, request.app.state.engine, body))
 
     return endpoint
 
 
 def _streams(
-    answer: Callable[[Engine, Body], Iterator[Mapping[str, Any]]],
+    answer: Callable[[Engine, Body], Iterator[Mapping[str, Any]]], *, personas: bool = True
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         body = await read_json(request, empty={})
+        if not personas:
+            _users_own(request.app.state.engine, request, body)
         return ndjson(await in_thread(answer, request.app.state.engine, body))
 
     return endpoint
@@ -287,7 +302,7 @@ ROUTES = [
     _post("search", _answers(_search)),
     _post("vocabulary", _answers(_vocabulary)),
     _post("sift", _answers(_sift)),
-    _post("backends", _answers(_backends)),
+    _post("backends", _answers(_backends, personas=False)),
     _post("compare", _answers(_compare)),
     _post("add", _answers(_add)),
     _post("add_many", _answers(_add_many)),
@@ -300,11 +315,11 @@ ROUTES = [
     _post("undo", _answers(_undo)),
     _post("list", _answers(_list)),
     _post("history", _answers(_history)),
-    _post("replay", _answers(_replay)),
-    Route("/memory/stats", _answers(_stats), methods=["GET"]),
+    _post("replay", _answers(_replay, personas=False)),
+    Route("/memory/stats", _answers(_stats, personas=False), methods=["GET"]),
     _post("export", _streams(_export)),
     _post("import", _from_here(_streams(_import))),
-    _post("reembed", _streams(_reembed)),
-    _post("snapshot", _from_here(_answers(_snapshot))),
-    _post("restore", _from_here(_answers(_restore))),
+    _post("reembed", _streams(_reembed, personas=False)),
+    _post("snapshot", _from_here(_answers(_snapshot, personas=False))),
+    _post("restore", _from_here(_answers(_restore, personas=False))),
 ]

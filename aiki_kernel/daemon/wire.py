@@ -10,6 +10,7 @@ from aiki_kernel.errors import (
     ConfigError,
     DaemonError,
     ModelError,
+    RefusedError,
     StoreError,
     UsageError,
 )
@@ -17,11 +18,12 @@ from aiki_kernel.errors import (
 STOPPING = "x-aiki-stopping"
 """Header of a refusal by a daemon that goes down: nothing was done, ask its successor."""
 
-STATUS = {"config": 400, "usage": 400, "memory": 409, "daemon": 503}
+STATUS = {"config": 400, "usage": 400, "memory": 409, "permission": 403, "daemon": 503}
 """HTTP status by the kind of an error."""
 
 _KINDS: dict[str, type[AikiError]] = {
-    kind.kind: kind for kind in (ConfigError, UsageError, StoreError, DaemonError, AikiError)
+    kind.kind: kind
+    for kind in (ConfigError, UsageError, StoreError, RefusedError, DaemonError, AikiError)
 }
 _TYPES = {
     400: "invalid_request_error",

@@ -33,6 +33,7 @@ def document(sample: Sample, plan: Plan, more: Mapping[str, Any] | None = None) 
         "at": iso(sample.wall),
         "wall_s": round(sample.wall, 3),
         "monotonic_s": round(sample.monotonic, 3),
+        "steady_s": round(steady() - (time.monotonic() - sample.monotonic), 3),
         "interval_s": plan.interval_s,
         "stale_after_s": plan.stale_after_s,
         "stale_after": iso(sample.wall + plan.stale_after_s),
@@ -117,6 +118,12 @@ def line(home: Path) -> str:
     return f"Health: {said}{more} `aiki health` says more."
 
 
+def steady() -> float:
+    """Seconds of a clock that never jumps and goes on while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
 def boot() -> str:
     """A name for this run of the machine; "" where the system gives none."""
     try:
@@ -135,6 +142,7 @@ def iso(wall: float) -> str:
 def _age(data: Mapping[str, Any]) -> float:
     same = bool(data.get("boot")) and data.get("boot") == boot()
     if same and isinstance(data.get("monotonic_s"), int | float):
+        # A sleeping machine has not missed a sample: this clock slept, too.
         return max(0.0, time.monotonic() - float(data["monotonic_s"]))
     # Another boot, or none known: a clock that was set back must not make it young for ever.
     return abs(time.time() - float(data["wall_s"]))

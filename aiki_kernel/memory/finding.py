@@ -14,11 +14,15 @@ from aiki_kernel.memory.records import Hit, Recall, Record, now
 from aiki_kernel.memory.store import Where
 
 if TYPE_CHECKING:
+    from aiki_kernel.memory.access import View
     from aiki_kernel.memory.service import MemoryService
 
 
-def find(memory: MemoryService, query: str, where: Where, limit: int, backend: str = "") -> Recall:
-    """The ``limit`` best for ``query`` that ``where`` allows; see ``MemoryService.find``."""
+def find(
+    memory: MemoryService, query: str, view: View, where: Where, limit: int, backend: str = ""
+) -> Recall:
+    """The ``limit`` best for ``query`` that ``view`` and ``where`` allow; see
+    ``MemoryService.find``."""
     collection, weights = memory.collection, memory.settings.fusion
     began = time.perf_counter()
     vector = ask(collection.embedder, query, backend, memory.compute.backend)
@@ -34,7 +38,7 @@ def find(memory: MemoryService, query: str, where: Where, limit: int, backend: s
         backend=backend or memory.compute.backend,
     )
     searched = time.perf_counter()
-    hits = _hits(memory, found, limit)
+    hits = _hits(memory, view, found, limit)
     seconds = {
         "embed": embedded - began,
         "search": searched - embedded,
@@ -43,7 +47,9 @@ def find(memory: MemoryService, query: str, where: Where, limit: int, backend: s
     return Recall(tuple(hits), seconds, searched_by.by, searched_by.note)
 
 
-def _hits(memory: MemoryService, found: Sequence[fusion.Candidate], limit: int) -> list[Hit]:
+def _hits(
+    memory: MemoryService, view: View, found: Sequence[fusion.Candidate], limit: int
+) -> list[Hit]:
     """The first ``limit`` of ``found`` that exist, may be told and differ in text."""
     today = now()
     hits: list[Hit] = []
@@ -57,10 +63,10 @@ def _hits(memory: MemoryService, found: Sequence[fusion.Candidate], limit: int) 
             if one.id not in payloads:
                 continue
             record = from_payload(one.id, payloads[one.id])
-            if record.hash in texts or _over(record, today):
+            if record.hash in texts or _over(record, today) or not view.sees(record):
                 continue
             texts.add(record.hash)
-            hits.append(Hit(record, one.score, one.ranks, one.scores))
+            hits.append(Hit(view.given(record), one.score, one.ranks, one.scores))
             if len(hits) == limit:
                 return hits
     return hits

@@ -18,6 +18,7 @@ from aiki_kernel.memory.records import Record, now
 from aiki_kernel.memory.store import Where
 
 if TYPE_CHECKING:
+    from aiki_kernel.memory.access import View
     from aiki_kernel.memory.service import MemoryService
 
 REASON = "forgotten"
@@ -43,27 +44,30 @@ class Chosen:
         }
 
 
-def choose(memory: MemoryService, asked: Asked, base: Where, limit: int) -> Chosen:
-    """The memories that ``asked`` means.
+def choose(memory: MemoryService, asked: Asked, view: View, limit: int) -> Chosen:
+    """The memories that ``asked`` means, of those that ``view`` may change.
 
     With something to search for, those that recall would give a model: the best ``limit``,
     none far behind the best. Without, all that its filters let through, hidden ones too.
     """
-    where = asked.where(base)
+    where = asked.where(view.where)
     if memory.collection.lexicon.query(asked.query):
-        hits = memory.find(asked.query, where, limit).hits
+        hits = memory.find(asked.query, view, where, limit).hits
         best = max((hit.score for hit in hits), default=0.0)
         least = memory.settings.relevance * best
-        records = [hit.record for hit in hits if hit.score > 0 and hit.score >= least]
+        good = (hit.record for hit in hits if hit.score > 0 and hit.score >= least)
+        records = [record for record in good if view.changes(record)]
         kinds = Counter(record.kind for record in records)
         ids = tuple(record.id for record in records)
         return Chosen(ids, kinds, tuple(records[:_EXAMPLES]))
     newest = memory.collection.store.latest(where, _EXAMPLES)
-    shown = memory.collection.records(Where(ids=tuple(point.id for point in newest)))
+    whole = memory.collection.records(Where(ids=tuple(point.id for point in newest)))
+    shown = [view.given(record) for record in whole if view.changes(record)]
     kinds, found = Counter(), []
     for record in memory.collection.records(where):
-        found.append(record.id)
-        kinds[record.kind] += 1
+        if view.changes(record):
+            found.append(record.id)
+            kinds[record.kind] += 1
     examples = sorted(shown if newest else (), key=lambda record: record.created_at, reverse=True)
     return Chosen(tuple(found), kinds, tuple(examples))
 

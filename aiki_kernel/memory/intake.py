@@ -19,6 +19,7 @@ from aiki_kernel.memory.sources import Found, read_source
 from aiki_kernel.memory.store import Where
 
 if TYPE_CHECKING:
+    from aiki_kernel.memory.access import View
     from aiki_kernel.memory.collection import Collection
 
 Progress = Callable[[int, int], None]
@@ -57,12 +58,13 @@ def bring_in(
     return ImportReport(added, skipped, tuple(failed))
 
 
-def send_out(collection: Collection, scope: Scope) -> Iterator[dict[str, Any]]:
-    """Each memory of ``scope`` as plain JSON data; one a line makes a file to import."""
-    where = Where(user_id=scope.user_id, agent_id=scope.agent_id, run_id=scope.run_id)
-    collection.audit.record("memory.export", actor=scope.user_id)
-    for record in collection.records(where):
-        yield {key: value for key, value in record.to_json().items() if value not in (None, "", {})}
+def send_out(collection: Collection, view: View) -> Iterator[dict[str, Any]]:
+    """Each memory of ``view`` as plain JSON data; one a line makes a file to import."""
+    collection.audit.record("memory.export", actor=view.actor)
+    for record in collection.records(view.where):
+        if view.sees(record):
+            data = view.given(record).to_json()
+            yield {key: value for key, value in data.items() if value not in (None, "", {})}
 
 
 def _unknown(collection: Collection, batch: Sequence[Found]) -> list[tuple[str, Draft]]:

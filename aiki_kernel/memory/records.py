@@ -21,11 +21,15 @@ def new_id() -> str:
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose memories a query may see. The daemon turns it into the store's filter."""
+    """Whose memories a query may see. The daemon turns it into the store's filter.
+
+    ``persona`` is who asks; the daemon looks up what it may. "" is the user himself.
+    """
 
     user_id: str
     agent_id: str | None = None
     run_id: str | None = None
+    persona: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiki_kernel.config import Paths, Settings
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory import finding, forgetting
+from aiki_kernel.memory.access import Access, View, since_last_end
 from aiki_kernel.memory.asking import sift as sifting
 from aiki_kernel.memory.backends import DenseSearch
 from aiki_kernel.memory.collection import Collection
@@ -27,6 +28,7 @@ from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scop
 from aiki_kernel.memory.store import SLOTS, MemoryStore, Where
 from aiki_kernel.memory.turns import ROLES, checked, side_id, sides
 from aiki_kernel.memory.window import moment
+from aiki_kernel.safety.permissions import SHARED, owner
 
 if TYPE_CHECKING:
     from aiki_kernel.memory.asking.question import Asked, Vocabulary
@@ -51,8 +53,9 @@ class MemoryService:
         *,
         embedder: Embedder | None = None,
         store: MemoryStore | None = None,
+        access: Access | None = None,
     ) -> None:
-        """Open the store, or create it.
+        """Open the store, or create it. ``access`` knows the rights of personas.
 
         A store that holds another embedder's vectors opens for reading, export and
         :meth:`reembed`; recall and writing are refused with one line. Raises
@@ -65,6 +68,7 @@ class MemoryService:
         embedder = embedder or named_embedder(settings.memory.embedder, engine)
         self.collection = Collection(settings.memory, paths, embedder, store)
         self.vectors = DenseSearch(self.collection)
+        self.access = access or Access()
 
     # --- recall ---------------------------------------------------------------------------
 
@@ -82,16 +86,17 @@ class MemoryService:
         ``backend`` searches the vectors, and ``numpy`` makes the question's too; without one it is
         that of the settings. With ``kinds`` only memories of one of these are looked at.
         """
-        where = replace(_where(scope), exclude_turns=tuple(exclude), kinds=tuple(kinds))
-        return self.find(query, where, limit, backend)
+        view = self.access.must(scope, "recall")
+        where = replace(view.where, exclude_turns=tuple(exclude), kinds=tuple(kinds))
+        return self.find(query, view, where, limit, backend)
 
-    def find(self, query: str, where: Where, limit: int, backend: str = "") -> Recall:
-        """The best of the memories that ``where`` allows and that neither ended nor wait in
-        quarantine. For callers within the memory: ``where`` is not a scope that was checked."""
+    def find(self, query: str, view: View, where: Where, limit: int, backend: str = "") -> Recall:
+        """The best of the memories that ``view`` sees and ``where``, made from its own, allows,
+        and that neither ended nor wait in quarantine."""
         self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
             return Recall()
-        return finding.find(self, query, where, limit, backend)
+        return finding.find(self, query, view, where, limit, backend)
 
     def search(
         self, query: str, scope: Scope, limit: int, backend: str = "", kinds: Sequence[str] = ()
@@ -101,11 +106,11 @@ class MemoryService:
 
     def vocabulary(self, scope: Scope) -> Vocabulary:
         """What the memories are labelled with, for somebody who reads a question about them."""
-        return sifting.vocabulary(self, _where(scope))
+        return sifting.vocabulary(self, self.access.must(scope, "ask"))
 
     def sift(self, asked: Asked, scope: Scope, limit: int, backend: str = "") -> Sifted:
         """The best memories for a question that was understood, and how many its filters leave."""
-        return sifting.sift(self, asked, _where(scope), limit, backend)
+        return sifting.sift(self, asked, self.access.must(scope, "ask"), limit, backend)
 
     def backends(self, backend: str = "") -> dict[str, Any]:
         """What searches the vectors when ``backend`` is wanted, and what else could."""
@@ -113,11 +118,12 @@ class MemoryService:
 
     def compare(self, query: str, scope: Scope) -> dict[str, Any]:
         """The dense list of ``query`` by every backend there is: times, and whether they agree."""
+        view = self.access.must(scope, "compare")
         self.collection.refuse_mismatch()
         began = time.perf_counter()
         vector = self.collection.embedder.embed_query(query)
         embed_ms = (time.perf_counter() - began) * 1e3
-        compared = self.vectors.compare(vector, _where(scope), self.settings.fusion.candidates)
+        compared = self.vectors.compare(vector, view.where, self.settings.fusion.candidates)
         return {"question": query, "embed_ms": round(embed_ms, 3), **compared}
 
     # --- writing --------------------------------------------------------------------------
@@ -130,6 +136,7 @@ class MemoryService:
         the new ones are durable.
         """
         self.collection.refuse_mismatch()
+        self.access.turn(turn)
         drafts = sides(self._without_known_past(turn))
         ids = [str(draft.id) for draft in drafts]
         stored = {point.id for point in self.collection.store.get(ids)}
@@ -171,7 +178,8 @@ class MemoryService:
         """Store many; durable on return, in groups. An unusable one is refused before any write."""
         self.collection.refuse_mismatch()
         embedder = self.collection.embedder.id
-        records = [to_record(checked(draft), embedder) for draft in items]
+        drafts = self.access.drafts([checked(draft) for draft in items], self._there)
+        records = [to_record(draft, embedder) for draft in drafts]
         # Messages of one run go in by time, so that each group finds its neighbours.
         order = sorted(range(len(records)), key=lambda i: moment(records[i].created_at) or 0.0)
         for start in range(0, len(order), _BATCH):
@@ -180,10 +188,12 @@ class MemoryService:
 
     def update(self, id: str, text: str, scope: Scope | None = None) -> Record:
         """Give a memory another text; it keeps its id, its dates of birth and its metadata."""
+        view = self.access.view(scope, "update")
         self.collection.refuse_mismatch()
         if not text.strip():
             raise StoreError("A memory needs a text: use forget to remove one.")
-        old = self.get(id, scope)
+        old = self._found(id, view)
+        self.access.change(view, old, "update")
         fresh = replace(
             old,
             data=text,
@@ -192,52 +202,62 @@ class MemoryService:
             embedder=self.collection.embedder.id,
         )
         self.collection.put([fresh], actor=old.user_id, before={old.id: old.data})
-        return fresh
+        return fresh if view is None else view.given(fresh)
 
     def forget(self, id: str, scope: Scope | None = None, *, reason: str = "") -> None:
         """Remove a memory from the store; its history stays, ended by a DELETE."""
-        old = self.get(id, scope)
+        view = self.access.view(scope, "forget")
+        old = self._found(id, view)
+        self.access.change(view, old, "forget")
         self.forget_many([old.id], scope or Scope(old.user_id), reason=reason)
 
     def choose(self, asked: Asked, scope: Scope, limit: int) -> Chosen:
         """What :meth:`forget_many` would be given for a question that was understood."""
-        return forgetting.choose(self, asked, _where(scope), limit)
+        return forgetting.choose(self, asked, self.access.must(scope, "forget"), limit)
 
     def forget_many(self, ids: Sequence[str], scope: Scope, *, reason: str = "") -> int:
         """Remove those memories of ``ids`` that ``scope`` may see; how many there were."""
-        return forgetting.forget(
-            self, ids, lambda one: _visible(one, scope), actor=scope.user_id, reason=reason
-        )
+        view = self.access.must(scope, "forget")
+        return forgetting.forget(self, ids, view.changes, actor=scope.user_id, reason=reason)
 
     def forgotten(self, scope: Scope, limit: int) -> builtins.list[dict[str, Any]]:
         """What was forgotten and can be brought back, newest first."""
-        return forgetting.forgotten(self, lambda one: _visible(one, scope), limit)
+        return forgetting.forgotten(self, self.access.must(scope, "forget").changes, limit)
 
     def undo(self, ids: Sequence[str], scope: Scope) -> builtins.list[Record]:
         """Bring back what was forgotten; without ids, what was forgotten last."""
+        view = self.access.must(scope, "forget")
         self.collection.refuse_mismatch()
-        return forgetting.undo(self, ids, lambda one: _visible(one, scope), actor=scope.user_id)
+        back = forgetting.undo(self, ids, view.changes, actor=scope.user_id)
+        return [view.given(record) for record in back]
 
     # --- reading --------------------------------------------------------------------------
 
     def get(self, id: str, scope: Scope | None = None) -> Record:
         """One memory. Raises :class:`StoreError` when there is none, or not in ``scope``."""
-        name = point_id(id)
-        record = self.collection.get(name) if name else None
-        if record is None or (scope and not _visible(record, scope)):
-            raise StoreError(f"No memory {id!r}: `aiki memory list` shows those there are.")
-        return record
+        view = self.access.view(scope, "get")
+        record = self._found(id, view)
+        return record if view is None else view.given(record)
 
     def list(
         self, scope: Scope, *, limit: int = 20, offset: int = 0, kind: str | None = None
     ) -> builtins.list[Record]:
         """Memories, newest first."""
-        where = replace(_where(scope), kind=kind)
+        view = self.access.must(scope, "list")
+        where = replace(view.where, kind=kind)
         found = self.collection.store.latest(where, limit + offset)
-        return [from_payload(point.id, point.payload) for point in found[offset:]]
+        records = (from_payload(point.id, point.payload) for point in found[offset:])
+        return [view.given(record) for record in records if view.sees(record)]
 
-    def history(self, id: str) -> builtins.list[dict[str, Any]]:
-        """What happened to a memory, oldest first; also of one that was forgotten."""
+    def history(self, id: str, scope: Scope | None = None) -> builtins.list[dict[str, Any]]:
+        """What happened to a memory, oldest first; also of one that was forgotten.
+
+        A persona is told only of a memory that is there and that it may read, since it is.
+        """
+        view = self.access.view(scope, "history")
+        if view is not None and view.grant is not None:
+            record = self._found(id, view)
+            return since_last_end(self.collection.log.of(record.id))
         rows = self.collection.log.of(point_id(id) or id)
         if not rows:
             raise StoreError(f"No history of {id!r}: `aiki memory list` shows the memories.")
@@ -268,7 +288,7 @@ class MemoryService:
         """Each memory as plain JSON data; one a line makes a file that imports back."""
         from aiki_kernel.memory.intake import send_out
 
-        return send_out(self.collection, scope)
+        return send_out(self.collection, self.access.must(scope, "export"))
 
     def import_(
         self, source: str | Path, scope: Scope, *, progress: Progress | None = None
@@ -279,6 +299,7 @@ class MemoryService:
         """
         from aiki_kernel.memory.intake import bring_in
 
+        self.access.must(scope, "import")
         self.collection.refuse_mismatch()
         return bring_in(self.collection, source, scope, progress)
 
@@ -306,6 +327,18 @@ class MemoryService:
 
     # --- inside ---------------------------------------------------------------------------
 
+    def _found(self, id: str, view: View | None) -> Record:
+        """The memory ``id``. Raises :class:`StoreError` when there is none that ``view`` sees."""
+        name = point_id(id)
+        record = self.collection.get(name) if name else None
+        if record is None or (view is not None and not view.sees(record)):
+            raise StoreError(f"No memory {id!r}: `aiki memory list` shows those there are.")
+        return record
+
+    def _there(self, ids: builtins.list[str]) -> dict[str, Record]:
+        points = self.collection.store.get(ids) if ids else []
+        return {point.id: from_payload(point.id, point.payload) for point in points}
+
     def _without_known_past(self, turn: Turn) -> Turn:
         """A copy of the turn before is kept only where the store does not have that turn."""
         if not turn.previous or moment(turn.created_at) is None:
@@ -313,15 +346,16 @@ class MemoryService:
         where = Where(
             user_id=turn.user_id, run_id=turn.session_id, kind="message", until=turn.created_at
         )
+        if owner(turn.persona) != SHARED:
+            where = replace(where, agent_id=turn.persona)
         return replace(turn, previous="") if self.collection.store.count(where) else turn
 
     def _supersede(self, turn_id: str, by: Turn) -> None:
         """End the memories of a turn, and keep it out if it still waits in a spool."""
         reason = f"replaced by turn {by.id}"
         where = Where(user_id=by.user_id, turn_ids=(turn_id,))
-        self.collection.end(
-            builtins.list(self.collection.records(where)), actor=by.user_id, reason=reason
-        )
+        old = [record for record in self.collection.records(where) if self.access.ends(record, by)]
+        self.collection.end(old, actor=by.user_id, reason=reason)
         self.collection.log.record(
             Change(name, "DELETE", actor=by.user_id, reason=reason)
             for name in (side_id(turn_id, role) for role in ROLES)
@@ -343,15 +377,3 @@ class MemoryService:
             for draft in drafts
             if not self.collection.log.of(str(draft.id))
         )
-
-
-def _where(scope: Scope) -> Where:
-    return Where(user_id=scope.user_id, agent_id=scope.agent_id, run_id=scope.run_id)
-
-
-def _visible(record: Record, scope: Scope) -> bool:
-    return (
-        record.user_id == scope.user_id
-        and scope.agent_id in (None, record.agent_id)
-        and scope.run_id in (None, record.run_id)
-    )

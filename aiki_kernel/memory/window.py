@@ -2,20 +2,22 @@
 
 "Yes, last Tuesday" is found by the question before it. So the sparse vector ``bm25`` of a
 message is made from a few messages before it, the message, a few after it, and its date
-in words; the neighbours are those of the same ``run_id``. When one arrives, changes or
+in words; the neighbours are those of the same ``run_id`` and the same owner: what was said
+to another persona must not show in what a memory is found by. When one arrives, changes or
 goes, those whose window held it are indexed anew, so a forgotten text leaves no trace.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from aiki_kernel.memory.lexical import date_words
 from aiki_kernel.memory.payload import from_payload
 from aiki_kernel.memory.records import Record
 from aiki_kernel.memory.store import MemoryStore, Where
+from aiki_kernel.safety.permissions import SHARED, owner
 
 _MOST_BETWEEN = 4096
 
@@ -55,16 +57,17 @@ def windows(
     """The windows of ``changed`` and of every stored message that ``changed`` or ``gone`` touch."""
     own: dict[str, str] = {}
     neighbours: dict[str, str] = {}
-    sessions: dict[tuple[str, str], tuple[list[Record], list[Record]]] = {}
+    sessions: dict[tuple[str, str, str], tuple[list[Record], list[Record]]] = {}
     for number, records in enumerate((changed, gone)):
         for record in records:
-            if in_session(record):
-                key = (record.user_id, str(record.run_id))
+            whose = owner(record.agent_id)
+            if in_session(record) and whose is not None:
+                key = (record.user_id, str(record.run_id), whose)
                 sessions.setdefault(key, ([], []))[number].append(record)
             elif number == 0:
                 own[record.id] = text_of(record, (), ())
-    for (user, run), (fresh, lost) in sessions.items():
-        merged = _surroundings(store, user, run, [*fresh, *lost], before + after)
+    for (user, run, whose), (fresh, lost) in sessions.items():
+        merged = _surroundings(store, user, run, whose, [*fresh, *lost], before + after)
         merged.update({record.id: record for record in fresh})
         merged.update({record.id: record for record in lost})
         fresh_ids = {record.id for record in fresh}
@@ -100,18 +103,27 @@ def _when(record: Record) -> float:
 
 
 def _surroundings(
-    store: MemoryStore, user: str, run: str, records: Sequence[Record], span: int
+    store: MemoryStore, user: str, run: str, whose: str, records: Sequence[Record], span: int
 ) -> dict[str, Record]:
     """Stored messages from ``span`` before the first of ``records`` to ``span`` after the last."""
+    # Nearly every session has one owner: it is read plainly, and again where it has several.
+    found = _around(store, Where(user_id=user, run_id=run, kind="message"), records, span)
+    if any(owner(record.agent_id) != whose for record in found.values()):
+        names = (SHARED, "") if whose == SHARED else (whose,)
+        where = Where(user_id=user, run_id=run, kind="message", agent_ids=names)
+        found = _around(store, where, records, span)
+    return {name: record for name, record in found.items() if owner(record.agent_id) == whose}
+
+
+def _around(
+    store: MemoryStore, where: Where, records: Sequence[Record], span: int
+) -> dict[str, Record]:
     ordered = sorted(records, key=_when)
     first, last = ordered[0].created_at, ordered[-1].created_at
-
-    def where(since: str | None, until: str | None) -> Where:
-        return Where(user_id=user, run_id=run, kind="message", since=since, until=until)
-
     reach = span + len(records)
-    found = store.latest(where(None, first), reach)
+    found = store.latest(replace(where, until=first), reach)
     if first != last:
-        found += store.latest(where(first, last), _MOST_BETWEEN, oldest_first=True)
-    found += store.latest(where(last, None), reach, oldest_first=True)
+        between = replace(where, since=first, until=last)
+        found += store.latest(between, _MOST_BETWEEN, oldest_first=True)
+    found += store.latest(replace(where, since=last), reach, oldest_first=True)
     return {point.id: from_payload(point.id, point.payload) for point in found}

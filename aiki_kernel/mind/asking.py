@@ -2,15 +2,19 @@
 
 The rule for what does not fit: the question always stays whole, then recall, then the newest
 turns; older turns are left out, whole, and a note says how many. The budget of all that is
-``generation.context_tokens``, or what the model's window leaves beside the answer.
+``generation.context_tokens`` (or the persona's own), or what the model's window leaves beside
+the answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from aiki_kernel.mind import context
+from aiki_kernel.mind import context, limits
+from aiki_kernel.mind.persona import DEFAULT, Persona, spoken
 from aiki_kernel.models.cards import ModelCard, card
 from aiki_kernel.models.chat import ChatRequest
 from aiki_kernel.models.fallback import followers
@@ -18,6 +22,7 @@ from aiki_kernel.models.window import prompt_budget
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
+    from aiki_kernel.mind.conversation import Exchange
     from aiki_kernel.mind.events import Decision
     from aiki_kernel.mind.run import Run
 
@@ -30,22 +35,28 @@ class Choice:
     fallbacks: tuple[str, ...] = ()
 
 
-def choice(settings: Settings, decision: Decision) -> Choice:
-    """What a decision means. Raises :class:`ModelError` for a name that does not resolve.
+def choice(settings: Settings, decision: Decision, persona: Persona) -> Choice:
+    """What a decision means. Raises :class:`ModelError` for a name that does not resolve, and
+    for one that ``persona`` may not use; nor do its fallbacks leave what it may.
 
     May read the price list (about a second): call it off the event loop.
     """
     one = card(settings, decision.model)
-    return Choice(one, followers(settings, one.name, named=decision.named))
+    limits.refuse(settings, persona, one.name)
+    follow = followers(settings, one.name, named=decision.named)
+    return Choice(one, limits.kept(settings, persona, follow))
 
 
 def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
     """The request for ``run``; what did not fit is said in ``run.notes``."""
-    sampling = settings.generation
+    sampling, persona = settings.generation, run.persona
+    budget = persona.context_tokens or sampling.context_tokens
+    before = run.conversation.before(run.message)
+    temperature = sampling.temperature if persona.temperature is None else persona.temperature
     asked = ChatRequest(
         model=run.decision.model,
         messages=(),
-        temperature=sampling.temperature,
+        temperature=temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         min_p=sampling.min_p,
@@ -61,20 +72,21 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
     )
     if run.message.parameters:
         asked = replace(asked, **run.message.parameters)
-    room = prompt_budget(choice.card, sampling.context_tokens, asked.max_tokens)
+    room = prompt_budget(choice.card, budget, asked.max_tokens)
     built = context.build(
         run.message.text,
-        run.conversation.before(run.message),
+        before,
         run.recall.hits,
-        system=sampling.system,
+        system=_system(run, settings, before),
         context_tokens=room,
         recall_tokens=settings.memory.recall_tokens,
         relevance=settings.memory.relevance,
+        trusts=persona.grant().trusts,
     )
     run.used = built.used
     if built.dropped_exchanges:
         why = ""
-        if room < sampling.context_tokens:
+        if room < budget:
             why = f", which is what {choice.card.name}'s window leaves beside the answer"
         run.notes.append(
             f"The {built.dropped_exchanges} oldest turns did not fit into "
@@ -82,3 +94,15 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
         )
     run.prompt_tokens = built.tokens
     return replace(asked, messages=built.messages, prompt_tokens=built.tokens)
+
+
+def _system(run: Run, settings: Settings, before: Sequence[Exchange]) -> str:
+    """What the persona is told, in the language of the message, or of the newest one before it
+    that shows a language. ``generation.system``, where you set it, stands for what ``default``
+    says, in every language."""
+    own = settings.generation
+    if run.persona.name == DEFAULT and "system" in own.model_fields_set:
+        return own.system
+    earlier = (exchange.question for exchange in reversed(before))
+    language = spoken(settings.persona_language, chain([run.message.text], earlier))
+    return run.persona.system(language) if run.persona.voices else own.system

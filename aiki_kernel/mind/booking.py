@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiki_kernel.errors import AikiError
 from aiki_kernel.mind.ledger import Entry, Stage
 from aiki_kernel.models.cards import ModelCard, by_tier, card
-from aiki_kernel.models.chat import Usage
+from aiki_kernel.models.chat import Finished, Usage
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
@@ -108,36 +108,50 @@ def entry(
     stage: Stage = "generate",
     error: str | None = None,
 ) -> Entry:
-    """The row of one call of ``run``, made under its present name."""
-    name, finished = run.name, run.finished
+    """The row of the answer of ``run``, made under its present name."""
+    finished = run.finished or Finished(reason, usage, run.name, run.name.split("/")[0])
+    ended = replace(finished, reason=reason, usage=usage)
     seconds = run.trace.latencies().get(stage, 0.0)
-    one = cost.card
+    made = row(run, run.name, ended, cost, seconds, stage)
+    return replace(
+        made,
+        first_token_s=run.first_token_s,
+        error=error,
+        kind="rerun" if run.replaces else "message",
+        hops=len(run.hops),
+        smart_only_usd=cost.smart_usd,
+        cheap_only_usd=cost.cheap_usd,
+    )
+
+
+def row(
+    run: Run, name: str, finished: Finished, cost: Costs, seconds: float, stage: Stage
+) -> Entry:
+    """The row of one call for ``run`` to the model called ``name``, the answer's or one beside
+    it. It is compared with nothing, as a call that no other policy would have made."""
+    usage, one = finished.usage, cost.card
     return Entry(
         when=run.created_at,
         session_id=run.conversation.session_id,
         turn_id=run.turn_id,
         cell_id=run.message.cell_id or "",
         stage=stage,
-        model=finished.model if finished else name,
-        provider=finished.provider if finished else name.split("/")[0],
-        persona="default",
+        model=finished.model,
+        provider=finished.provider,
+        persona=run.persona.name,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cached_tokens,
         cost_usd=cost.usd,
         estimated=usage.estimated,
         latency_s=seconds,
-        first_token_s=run.first_token_s,
-        finish_reason=reason,
-        error=error,
-        interrupted=reason == "interrupted",
+        finish_reason=finished.reason,
+        interrupted=finished.reason == "interrupted",
         name=name,
-        kind="rerun" if run.replaces else "message",
         tier=(one.tier or "") if one else "",
-        hops=len(run.hops),
         cache_write_tokens=usage.cache_write_tokens,
         local_s=seconds if one is not None and one.local else 0.0,
         price_source=one.source if one is not None else "",
-        smart_only_usd=cost.smart_usd,
-        cheap_only_usd=cost.cheap_usd,
+        smart_only_usd=0.0,
+        cheap_only_usd=0.0,
     )

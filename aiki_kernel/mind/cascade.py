@@ -194,7 +194,7 @@ def _escalate(run: Run, first: Said | None, why: str, signs: Signs) -> None:
 
 
 async def _choice(settings: Settings, run: Run) -> asking.Choice:
-    return await asyncio.to_thread(asking.choice, settings, run.decision)
+    return await asyncio.to_thread(asking.choice, settings, run.decision, run.persona)
 
 
 def _weights(text: str) -> dict[str, float]:

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiki_kernel.config import Paths
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
-from aiki_kernel.mind import asking, booking, cascade
+from aiki_kernel.mind import asking, booking, cascade, limits
 from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.consultant import Consultant, InsightStore
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
 from aiki_kernel.mind.events import (
     Completed,
+    Decision,
     Delta,
     Event,
     Hop,
@@ -36,9 +37,10 @@ from aiki_kernel.mind.events import (
     Remembered,
     Routed,
 )
-from aiki_kernel.mind.labels import Label, Labels
+from aiki_kernel.mind.labels import Labels
 from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.ports import MemoryPort, ModelPort
+from aiki_kernel.mind.roster import Roster
 from aiki_kernel.mind.routing.planner import Planned, Planner
 from aiki_kernel.mind.run import Run, metadata
 from aiki_kernel.models.chat import ChatRequest, Finished, TextDelta, Usage
@@ -74,6 +76,7 @@ class Consciousness:
         labels: Labels | None = None,
         insights: InsightStore | None = None,
         telemetry: Telemetry | None = None,
+        personas: Roster | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -81,6 +84,7 @@ class Consciousness:
         self.settings = settings
         self.planner: Planned = planner or Planner(settings, Paths.default().home)
         self.labels = labels
+        self.personas = personas or Roster(Paths.default().home)
         self.consultant = Consultant(settings, model, insights, labels)
         self.telemetry = telemetry
         self._writes: set[asyncio.Task[Any]] = set()
@@ -93,8 +97,9 @@ class Consciousness:
         Raises :class:`AikiError` with one line when the answer cannot be had; whatever was
         streamed until then is kept in the conversation and the memory, marked as cut.
         """
-        run = Run(message, conversation)
-        self._notice_rerun(run)
+        name = message.persona or conversation.persona or self.settings.persona
+        run = Run(message, conversation, self.personas.get(name))
+        run.notice_rerun()
         try:
             async with contextlib.aclosing(self._recall_and_route(run)) as events:
                 async for event in events:
@@ -131,11 +136,11 @@ class Consciousness:
         recall = asyncio.ensure_future(self._recall(run))
         try:
             with run.trace.span("route") as span:
-                run.decision = await self.planner.decide(run.message, run.conversation)
+                run.decision = await self._decided(run)
                 span.attributes["gen_ai.request.model"] = run.decision.model
             # The first card of a public model takes a second: beside recall, not after it.
             run.choice = asyncio.ensure_future(
-                asyncio.to_thread(asking.choice, self.settings, run.decision)
+                asyncio.to_thread(asking.choice, self.settings, run.decision, run.persona)
             )
             run.choice.add_done_callback(_heard)  # an interrupt may come before it is awaited
             yield Routed(run.decision, span.seconds)
@@ -148,6 +153,18 @@ class Consciousness:
         seconds = run.trace.latencies().get("recall", 0.0)
         yield Recalled(run.recall.hits, seconds, run.recall.backend, run.recall.note)
 
+    async def _decided(self, run: Run) -> Decision:
+        """Who answers: the planner's decision, within the persona's models."""
+        persona, message = run.persona, run.message
+        decision = await self.planner.decide(message, run.conversation, persona.models)
+        if not persona.models:
+            return decision
+        decision, note = await asyncio.to_thread(
+            limits.within, self.settings, persona, decision, asked=bool(message.model)
+        )
+        run.notes += [note] if note else []
+        return decision
+
     async def _recall(self, run: Run) -> Recall:
         limit = self.settings.memory.recall_k
         if not limit:
@@ -156,7 +173,7 @@ class Consciousness:
         if run.replaces:
             exclude.append(run.replaces)
         with run.trace.span("recall") as span:
-            scope = Scope(self.settings.memory.user_id)
+            scope = Scope(self.settings.memory.user_id, persona=run.persona.name)
             found = await self.memory.recall(
                 run.message.text,
                 scope=scope,
@@ -246,27 +263,6 @@ class Consciousness:
         return await asyncio.to_thread(
             booking.costs, self.settings, run.name, usage, charged=charged
         )
-
-    @staticmethod
-    def _notice_rerun(run: Run) -> None:
-        """The newest answer, asked for again in the same words, was not good enough. One of
-        the middle says nothing: whoever runs all cells again judges none of them."""
-        exchanges = run.conversation.exchanges
-        before = run.conversation.replaced_by(run.message)
-        if before is None or before is not exchanges[-1] or before.interrupted:
-            return
-        if before.question == run.message.text:
-            run.labels.append(
-                Label(
-                    when=run.created_at,
-                    turn_id=before.turn_id,
-                    session_id=run.conversation.session_id,
-                    message=before.question,
-                    model=before.model,
-                    source="rerun",
-                    good=0.0,
-                )
-            )
 
     # -- writing ------------------------------------------------------------------------
 
@@ -365,6 +361,7 @@ class Consciousness:
             created_at=run.created_at,
             cell_id=run.message.cell_id,
             interrupted=interrupted,
+            persona=run.persona.name,
         )
 
     def _turn(self, run: Run, *, interrupted: bool) -> Turn:
@@ -384,6 +381,7 @@ class Consciousness:
             previous=run.previous,
             replaces=run.replaces,
             interrupted=interrupted,
+            persona=run.persona.name,
             provenance={key: value for key, value in provenance.items() if value},
         )
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiki_kernel.errors import AikiError
 from aiki_kernel.memory.records import Recall, Record, Scope
-from aiki_kernel.mind import asking, cascade, side
+from aiki_kernel.mind import asking, cascade, limits, side
 from aiki_kernel.mind import insight as insights
 from aiki_kernel.mind.advice import Advice, advised, closing
 from aiki_kernel.mind.distil import Problem, distil
@@ -176,7 +176,7 @@ class Consultant:
     ) -> tuple[Insight | None, float | None, float]:
         """Ask, and once more where the answer does not fit the schema. The insight or None,
         USD and seconds of both calls. Raises :class:`AikiError` when the first call fails."""
-        follow = await asyncio.to_thread(followers, self.settings, smart, named=False)
+        follow = await asyncio.to_thread(self._followers, run, smart)
         request = ChatRequest(
             model=smart,
             messages=(ChatMessage("system", _ASKED), ChatMessage("user", problem.text)),
@@ -220,7 +220,8 @@ class Consultant:
 
         text, kinds = run.message.text, (insights.KIND,)
         try:
-            found = await self.store.search(text, self._scope, _LOOKED_AT, kinds=kinds)
+            scope = Scope(self.settings.memory.user_id, persona=run.persona.name)
+            found = await self.store.search(text, scope, _LOOKED_AT, kinds=kinds)
             kept = [one for hit in found.hits if (one := Stored.read(hit.record)) is not None]
             embedder, needed = self.settings.memory.embedder, self.settings.consult.match
             return await reuse.best(text, problem, kept, self.store.embed, embedder, needed)
@@ -230,11 +231,15 @@ class Consultant:
 
     async def _kept(self, run: Run, kept: Stored) -> Stored:
         """The insight with its id in the memory; without one where the memory is away."""
-        if self.store is None:
+        name = run.persona.name
+        if self.store is None or not run.persona.grant().may_write(name):
             return kept
         try:
             record = await self.store.add(
-                kept.text, self._scope, kind=insights.KIND, metadata=kept.metadata()
+                kept.text,
+                Scope(self.settings.memory.user_id, name),
+                kind=insights.KIND,
+                metadata=kept.metadata(),
             )
         except AikiError as error:
             run.notes.append(f"The insight was not stored: {error}")
@@ -293,7 +298,9 @@ class Consultant:
         yield Routed(run.decision, 0.0)
         begun = time.perf_counter()
         try:
-            choice = await asyncio.to_thread(asking.choice, self.settings, run.decision)
+            choice = await asyncio.to_thread(
+                asking.choice, self.settings, run.decision, run.persona
+            )
             events = stream(run, asking.request(run, self.settings, choice))
             async with aclosing(events):
                 async for event in events:
@@ -338,9 +345,10 @@ class Consultant:
         except AikiError as error:
             run.notes.append(f"The insight that failed could not be withdrawn: {error}")
 
-    @property
-    def _scope(self) -> Scope:
-        return Scope(self.settings.memory.user_id)
+    def _followers(self, run: Run, smart: str) -> tuple[str, ...]:
+        """Whom to ask when ``smart`` fails, within the persona's models. Blocks."""
+        found = followers(self.settings, smart, named=False)
+        return limits.kept(self.settings, run.persona, found)
 
 
 def _keep(run: Run, draft: Said) -> None:

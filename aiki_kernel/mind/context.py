@@ -4,7 +4,9 @@ Recalled text is data. It stands in the user's message, never in the system role
 two lines that carry a random mark which the text itself cannot know, with a label for
 where each piece came from. The wording is the plainest of five that were tried on the
 small model of this machine: it answers from the notes rather than about them. Memories
-far behind the best one are shown to the user but not given to the model.
+far behind the best one are shown to the user but not given to the model, and neither are
+those that nobody whom the persona trusts vouches for: a privileged one is given only what the
+user said himself (see ``safety.permissions``).
 """
 
 from __future__ import annotations
@@ -45,15 +47,18 @@ def build(
     context_tokens: int,
     recall_tokens: int,
     relevance: float = 0.0,
+    trusts: Sequence[str] = (),
 ) -> Context:
     """Fit everything into ``context_tokens``: the question always, then recall up to
     ``recall_tokens``, then the newest exchanges that still fit.
 
-    A hit is given only if its score is at least ``relevance`` times the best one's.
+    A hit is given only if its score is at least ``relevance`` times the best one's, and if
+    it is vouched for by one of ``trusts`` (without any: by anybody).
     """
+    offered = [hit for hit in hits if not trusts or hit.record.trust in trusts]
     budget = context_tokens - _cost(system) - _cost(question)
-    best = max((hit.score for hit in hits), default=0.0)
-    relevant = [hit for hit in hits if hit.score > 0 and hit.score >= relevance * best]
+    best = max((hit.score for hit in offered), default=0.0)
+    relevant = [hit for hit in offered if hit.score > 0 and hit.score >= relevance * best]
     used = _fit_hits(relevant, min(recall_tokens, max(budget // 2, 0)))
     asked = f"{fence(used)}\n\nQuestion: {question}" if used else question
     budget -= _cost(asked) - _cost(question)
@@ -88,7 +93,10 @@ def fence(hits: Sequence[Hit]) -> str:
 
 
 def _label(hit: Hit) -> str:
-    return f"{hit.record.role or hit.record.kind}, {hit.record.created_at[:10]}"
+    said = (hit.record.role or hit.record.kind, hit.record.created_at[:10])
+    # Who says "user" in a file that was brought in is not the user.
+    foreign = () if hit.record.trust in ("user", "model") else (hit.record.trust,)
+    return ", ".join((*said, *foreign))
 
 
 def _fit_hits(hits: Sequence[Hit], budget: int) -> list[Hit]:

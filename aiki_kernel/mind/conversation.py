@@ -18,8 +18,9 @@ from aiki_kernel.memory.records import new_id, now
 class Message:
     """What a user sent. ``cell_id`` is None where the frontend names no cell.
 
-    ``model`` pins a model for this message alone; ``parameters`` override fields of
-    :class:`aiki_kernel.models.chat.ChatRequest` (temperature, max_tokens, seed, ...).
+    ``model`` pins a model, ``persona`` names who answers, both for this message alone;
+    ``parameters`` override fields of :class:`aiki_kernel.models.chat.ChatRequest`
+    (temperature, max_tokens, seed, ...). ``note`` is a line to show with the answer.
     """
 
     text: str
@@ -27,6 +28,8 @@ class Message:
     notebook: str | None = None
     model: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    persona: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Exchange:
     cell_id: str | None = None
     interrupted: bool = False
     stale: bool = False
+    persona: str = "default"
 
     def as_text(self) -> str:
         """Both sides as one text, as the lexical window wants it."""
@@ -55,6 +59,7 @@ class Conversation:
         self.notebook = notebook
         self.created_at = now()
         self.model: str | None = None
+        self.persona: str | None = None  # who answers, when this session chose for itself
         self.backend: str | None = None  # what it computes with, when it chose for itself
         self.route: str = ""  # a tier or "auto", when the session is pinned to one
         self._exchanges: list[Exchange] = []

@@ -14,6 +14,7 @@ from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Decision
 from aiki_kernel.mind.labels import Label
 from aiki_kernel.mind.ledger import Entry
+from aiki_kernel.mind.persona import DEFAULT, Persona
 from aiki_kernel.models.chat import Finished, Hop
 from aiki_kernel.trace import Trace
 
@@ -31,6 +32,7 @@ class Run:
 
     message: Message
     conversation: Conversation
+    persona: Persona = field(default_factory=lambda: Persona(DEFAULT))
     trace: Trace = field(default_factory=Trace)
     turn_id: str = field(default_factory=new_id)
     created_at: str = field(default_factory=now)
@@ -54,9 +56,33 @@ class Run:
     def __post_init__(self) -> None:
         # Read before this turn takes its place in the conversation.
         before = self.conversation.before(self.message)
-        self.previous = before[-1].as_text() if before else ""
+        # Only its own: what another persona was told must not be found by this one's memories.
+        own = [one for one in before if one.persona == self.persona.name]
+        self.previous = own[-1].as_text() if own else ""
+        if self.message.note:
+            self.notes.append(self.message.note)
         replaced = self.conversation.replaced_by(self.message)
         self.replaces = replaced.turn_id if replaced else None
+
+    def notice_rerun(self) -> None:
+        """The newest answer, asked of the same persona again in the same words, was not good
+        enough. One of the middle says nothing: whoever runs all cells again judges none."""
+        exchanges = self.conversation.exchanges
+        before = self.conversation.replaced_by(self.message)
+        if before is None or before is not exchanges[-1] or before.interrupted:
+            return
+        if (before.question, before.persona) == (self.message.text, self.persona.name):
+            self.labels.append(
+                Label(
+                    when=self.created_at,
+                    turn_id=before.turn_id,
+                    session_id=self.conversation.session_id,
+                    message=before.question,
+                    model=before.model,
+                    source="rerun",
+                    good=0.0,
+                )
+            )
 
     @property
     def name(self) -> str:
@@ -113,7 +139,7 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
         "tier": cost.card.tier if cost.card else None,
         "hops": [hop.to_json() for hop in run.hops],
         "provider": finished.provider,
-        "persona": "default",
+        "persona": run.persona.name,
         "backend": run.recall.backend.to_json(),
         "engine": finished.detail.get("engine"),
         "quantisation": finished.detail.get("quantisation"),

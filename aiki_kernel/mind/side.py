@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aiki_kernel.errors import ModelError
-from aiki_kernel.mind.booking import Costs, costs
+from aiki_kernel.mind import limits
+from aiki_kernel.mind.booking import Costs, costs, row
 from aiki_kernel.mind.ledger import Entry, Stage
 from aiki_kernel.models.chat import ChatRequest, Finished, Hop, ModelPort, TextDelta, Usage
 from aiki_kernel.models.tokens import estimate
@@ -36,7 +37,7 @@ class Said:
 
     def entry(self, run: Run, stage: Stage) -> Entry:
         """Its row of the ledger."""
-        return _entry(run, self.name, self.finished, self.cost, self.seconds, stage)
+        return row(run, self.name, self.finished, self.cost, self.seconds, stage)
 
 
 async def ask(
@@ -47,6 +48,9 @@ async def ask(
     A call that fails or is cut after it began leaves its row in ``run.entries``; the row of
     one that ends well is the caller's (:meth:`Said.entry`).
     """
+    if run.persona.models:
+        asked = (request.model, *request.fallbacks)
+        await asyncio.to_thread(limits.refuse, settings, run.persona, *asked)
     begun = time.perf_counter()
     text, finished, hops = "", None, []
     stream = port.stream(replace(request, stage=stage))
@@ -88,8 +92,7 @@ def failed(
 ) -> Entry:
     """The row of a call that failed before any answer came: it is booked at no cost.
     ``begun`` is its ``time.perf_counter()``."""
-    row = _cut(run, name, Usage(), error, begun, stage)
-    return replace(row, cost_usd=0.0)
+    return replace(_cut(run, name, Usage(), error, begun, stage), cost_usd=0.0)
 
 
 def _cut(
@@ -97,34 +100,5 @@ def _cut(
 ) -> Entry:
     interrupted = not isinstance(error, Exception)
     ended = Finished("interrupted" if interrupted else "error", usage, name, name.split("/")[0])
-    row = _entry(run, name, ended, Costs(None), time.perf_counter() - begun, stage)
-    return replace(row, error=type(error).__name__, interrupted=interrupted)
-
-
-def _entry(
-    run: Run, name: str, finished: Finished, cost: Costs, seconds: float, stage: Stage
-) -> Entry:
-    usage, one = finished.usage, cost.card
-    return Entry(
-        when=run.created_at,
-        session_id=run.conversation.session_id,
-        turn_id=run.turn_id,
-        cell_id=run.message.cell_id or "",
-        stage=stage,
-        model=finished.model,
-        provider=finished.provider,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_tokens=usage.cached_tokens,
-        cost_usd=cost.usd,
-        estimated=usage.estimated,
-        latency_s=seconds,
-        finish_reason=finished.reason,
-        name=name,
-        tier=(one.tier or "") if one else "",
-        cache_write_tokens=usage.cache_write_tokens,
-        local_s=seconds if one is not None and one.local else 0.0,
-        price_source=one.source if one is not None else "",
-        smart_only_usd=0.0,
-        cheap_only_usd=0.0,
-    )
+    made = row(run, name, ended, Costs(None), time.perf_counter() - begun, stage)
+    return replace(made, error=type(error).__name__)

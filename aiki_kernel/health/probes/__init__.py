@@ -9,6 +9,7 @@ from aiki_kernel.health.probe import Probe
 def built_in(plan: Plan) -> list[Probe]:
     """Our own probes, in the order of the table."""
     from aiki_kernel.health.probes import books, machine, memory, models, servers
+    from aiki_kernel.health.probes.clock import Clock
     from aiki_kernel.health.probes.gpu import Gpu
     from aiki_kernel.health.probes.responses import ResponseCache
     from aiki_kernel.health.probes.spool import Spool
@@ -27,4 +28,4 @@ def built_in(plan: Plan) -> list[Probe]:
     found += [servers.Provider(endpoint) for endpoint in plan.endpoints]
     found += [books.Cost(), books.Answers(), books.Latency(), ResponseCache()]
     found += [machine.Disk(), machine.Ram(), machine.Cpu(), machine.Load(), machine.Battery()]
-    return [*found, Gpu(), Units()]
+    return [*found, Gpu(), Clock(), Units()]

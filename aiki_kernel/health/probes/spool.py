@@ -42,21 +42,22 @@ class Spool:
         if count and (age > late or count > _MANY):
             state = DOWN if age > very_late else DEGRADED
             reason = (
-                f"{count:,} turns ({size(weight)}) wait for the memory, the oldest for "
+                f"{_turns(count)} for the memory ({size(weight)}), the oldest for "
                 f"{span(age)}: {_NEXT}."
             )
             return Reading(state, reason, value, "turns", facts)
         if bad:
             return Reading(
                 DEGRADED,
-                (
-                    f"{bad} turns could not be read and lie in {folder}/bad: look at them, then "
-                    "remove them."
-                ),
+                f"{bad} files of the spool could not be read and lie in {folder}/bad: "
+                "look at them, then remove them.",
                 value,
                 "turns",
                 facts,
             )
-        return Reading(
-            OK, f"{count} turns wait." if count else "Nothing waits.", value, "turns", facts
-        )
+        said = f"{_turns(count)}." if count else "Nothing waits."
+        return Reading(OK, said, value, "turns", facts)
+
+
+def _turns(count: int) -> str:
+    return "1 turn waits" if count == 1 else f"{count:,} turns wait"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from aiki_kernel.memory.asking.question import Asked, Vocabulary
 from aiki_kernel.memory.payload import from_payload
 from aiki_kernel.memory.records import Hit, Recall, now
-from aiki_kernel.memory.store import Where
 
 if TYPE_CHECKING:
+    from aiki_kernel.memory.access import View
     from aiki_kernel.memory.service import MemoryService
 
 NEWEST = "newest"
@@ -83,8 +83,8 @@ def _noun(count: int) -> str:
     return "memory" if count == 1 else "memories"
 
 
-def vocabulary(memory: MemoryService, where: Where) -> Vocabulary:
-    """What the memories of ``where`` are labelled with."""
+def vocabulary(memory: MemoryService, view: View) -> Vocabulary:
+    """What the memories that ``view`` sees are labelled with."""
     memory.collection.store.complete()
     tally = memory.collection.store.tally
     keys = {
@@ -95,16 +95,16 @@ def vocabulary(memory: MemoryService, where: Where) -> Vocabulary:
         "entities": "entities",
         "categories": "categories",
     }
-    return Vocabulary(**{name: tally(key, where) for name, key in keys.items()})
+    return Vocabulary(**{name: tally(key, view.where) for name, key in keys.items()})
 
 
-def sift(memory: MemoryService, asked: Asked, base: Where, limit: int, backend: str) -> Sifted:
-    """The best ``limit`` memories of ``base`` for what was asked.
+def sift(memory: MemoryService, asked: Asked, view: View, limit: int, backend: str) -> Sifted:
+    """The best ``limit`` memories that ``view`` sees for what was asked.
 
     Quarantined memories and those that have ended are left out. Where nothing is left to
     search for, the newest come first.
     """
-    base = replace(base, quarantined=False, valid_at=now())
+    base = replace(view.where, quarantined=False, valid_at=now())
     where, store = asked.where(base), memory.collection.store
     matching = store.count(where)
     filters: tuple[Left, ...] = ()
@@ -120,12 +120,14 @@ def sift(memory: MemoryService, asked: Asked, base: Where, limit: int, backend: 
             for part in asked.parts
         )
     elif memory.collection.lexicon.query(asked.query) and limit > 0:
-        recall = memory.find(asked.query, where, limit, backend=backend)
+        recall = memory.find(asked.query, view, where, limit, backend=backend)
     elif limit > 0:
         points = store.latest(where, min(limit, _MOST))
+        records = (from_payload(point.id, point.payload) for point in points)
         hits = [
-            Hit(from_payload(point.id, point.payload), 0.0, {NEWEST: rank})
-            for rank, point in enumerate(points, 1)
+            Hit(view.given(record), 0.0, {NEWEST: rank})
+            for rank, record in enumerate(records, 1)
+            if view.sees(record)
         ]
         recall = Recall(tuple(hits))
     return Sifted(recall, store.count(base), matching, filters)

@@ -19,6 +19,7 @@ from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.mind import router
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Candidate, Decision
+from aiki_kernel.mind.persona import ANY, AllowedModels
 from aiki_kernel.mind.router import Cascade, Fixed, Judged, Question, Router
 from aiki_kernel.mind.routing import judges
 from aiki_kernel.mind.routing.candidates import candidates, demand
@@ -40,7 +41,9 @@ Embed = Callable[[str], Awaitable["NDArray[np.float32]"]]
 class Planned(Protocol):
     """What the loop asks for a decision."""
 
-    async def decide(self, message: Message, conversation: Conversation) -> Decision: ...
+    async def decide(
+        self, message: Message, conversation: Conversation, allowed: AllowedModels = ANY
+    ) -> Decision: ...
 
 
 class Planner:
@@ -52,24 +55,35 @@ class Planner:
         self._embed = embed
         self._read: tuple[tuple[int, int], judges.LearnedJudge] | None = None
 
-    async def decide(self, message: Message, conversation: Conversation) -> Decision:
-        """The decision for ``message``. Raises :class:`ModelError` when a pin cannot be kept."""
+    async def decide(
+        self, message: Message, conversation: Conversation, allowed: AllowedModels = ANY
+    ) -> Decision:
+        """The decision for ``message``; a router weighs ``allowed`` models only.
+
+        Raises :class:`ModelError` when a pin cannot be kept.
+        """
         chosen = chosen_model(message, conversation)
         if chosen is not None:
             return chosen
         if not conversation.route and self.router_name(conversation) == "fixed":
-            return Fixed(default(self.settings)).decide(Question(message.text, ()))
-        return await self.weigh(message, conversation)
+            return self._as_set(message)
+        return await self.weigh(message, conversation, allowed=allowed)
 
     async def weigh(
-        self, message: Message, conversation: Conversation, name: str | None = None
+        self,
+        message: Message,
+        conversation: Conversation,
+        name: str | None = None,
+        allowed: AllowedModels = ANY,
     ) -> Decision:
         """The session's tier, if it is pinned to one, else what the router decides; with
         ``name`` the router called so, whatever is pinned."""
-        found, saved = await asyncio.to_thread(self._weighed, message, conversation)
+        found, saved = await asyncio.to_thread(self._weighed, message, conversation, allowed)
         tier = conversation.route
         if name is None and tier == "consult":
             forced = router.consulting(found, _saving(saved, "forced for this session"))
+            if forced is None and allowed:
+                return self._as_set(message)
             if forced is None:
                 raise ModelError(
                     "A consultation wants a smart model and a cheap or local one: set a key, name "
@@ -78,6 +92,8 @@ class Planner:
             return forced
         if name is None and tier and tier != AUTO:
             decision = router.pinned(tier, found)
+            if decision is None and allowed:
+                return self._as_set(message)
             if decision is None:
                 raise ModelError(
                     f"This session is pinned to {tier}, and no {tier} model can be used: set a "
@@ -92,6 +108,10 @@ class Planner:
             decision = router.consulting(found, _saving(saved, ""), decision) or decision
         return replace(decision, reasons=(*decision.reasons, note)) if note else decision
 
+    def _as_set(self, message: Message) -> Decision:
+        """The model of the settings; where a persona may not use it, the loop says whom."""
+        return Fixed(default(self.settings)).decide(Question(message.text, ()))
+
     def _worth_consulting(self, decision: Decision, saved: float | None) -> bool:
         """Whether a message that is hard enough for the smart model is cheaper by an insight."""
         wanted = self.settings.consult
@@ -101,7 +121,7 @@ class Planner:
         return wanted.when == "auto" and hard and saved is not None and saved >= wanted.least_saving
 
     def _weighed(
-        self, message: Message, conversation: Conversation
+        self, message: Message, conversation: Conversation, allowed: AllowedModels
     ) -> tuple[tuple[Candidate, ...], float | None]:
         """The best model of each tier with what it would cost, and the share of the smart one's
         cost that a consultation would save (None: unknown). Blocks: call from a thread."""
@@ -116,7 +136,11 @@ class Planner:
             recall=self.settings.memory.recall_tokens if self.settings.memory.recall_k else 0,
             longest=generation.max_tokens,
         )
-        tiers = {str(tier): cards[0] for tier, cards in by_tier(self.settings).items() if cards}
+        tiers = {
+            str(tier): fitting[0]
+            for tier, cards in by_tier(self.settings).items()
+            if (fitting := [one for one in cards if allowed.allows(one)])
+        }
         found = candidates(tiers, wanted)
         smart, does = tiers.get("smart"), tiers.get("cheap") or tiers.get("local")
         direct = next((one.cost_usd for one in found if one.tier == "smart"), None)

@@ -1,0 +1,105 @@
+"""Counters of the ledger for metrics: they only grow, over restarts too, as the ledger does.
+
+Each look reads only the rows that came since the last one. A ledger that was put aside and begun
+anew is counted from nothing, which a scraper takes for a restart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import NamedTuple
+
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+"""Upper bounds in seconds; the last bucket is without bound."""
+
+_ROWS = """SELECT id, stage, {name}, persona, input_tokens, output_tokens, cached_tokens, cost_usd,
+ latency_s, first_token_s, error IS NOT NULL AND NOT interrupted, interrupted
+ FROM entry WHERE id > ? ORDER BY id"""
+_NAME = "CASE name WHEN '' THEN model WHEN 'local' THEN 'local/' || model ELSE name END"
+
+
+class Histogram:
+    """Counts by bucket, and the sum of seconds."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        place = next((i for i, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))
+        self.counts[place] += 1
+        self.total += seconds
+
+    def cumulative(self) -> Iterator[tuple[str, int]]:
+        """Bucket bounds as Prometheus writes them, each with all that is not above it."""
+        count = 0
+        for bound, own in zip((*(f"{b:g}" for b in BUCKETS), "+Inf"), self.counts, strict=True):
+            count += own
+            yield bound, count
+
+
+class _Key(NamedTuple):
+    model: str
+    persona: str
+
+
+class Counters:
+    """Sums over all of the ledger. For one thread."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from nothing."""
+        self.last = 0
+        self.tokens: dict[tuple[str, str, str], int] = {}
+        self.cost: dict[_Key, float] = {}
+        self.unpriced: dict[_Key, int] = {}
+        self.calls: dict[tuple[str, str], int] = {}
+        self.errors: dict[tuple[str, str], int] = {}
+        self.interrupted: dict[tuple[str, str], int] = {}
+        self.stages: dict[str, Histogram] = {}
+        self.first_token = Histogram()
+
+    def update(self, ledger: sqlite3.Connection) -> None:
+        """Take in what is new."""
+        (newest,) = ledger.execute("SELECT coalesce(max(id), 0) FROM entry").fetchone()
+        if newest < self.last:
+            self.begin()
+        columns = {row[1] for row in ledger.execute("PRAGMA table_info(entry)")}
+        sql = _ROWS.format(name=_NAME if "name" in columns else "model")
+        for row in ledger.execute(sql, (self.last,)):
+            self._take(*row)
+            self.last = row[0]
+
+    def _take(
+        self,
+        _id: int,
+        stage: str,
+        model: str,
+        persona: str,
+        tokens_in: int,
+        tokens_out: int,
+        cached: int,
+        cost: float | None,
+        latency: float,
+        first: float | None,
+        failed: int,
+        stopped: int,
+    ) -> None:
+        key, place = _Key(model, persona), (stage, model)
+        counted = (("input", tokens_in), ("output", tokens_out), ("cached", cached))
+        for direction, count in counted:
+            name = (direction, model, persona)
+            self.tokens[name] = self.tokens.get(name, 0) + count
+        if cost is None:
+            self.unpriced[key] = self.unpriced.get(key, 0) + 1
+        else:
+            self.cost[key] = self.cost.get(key, 0.0) + cost
+        self.calls[place] = self.calls.get(place, 0) + 1
+        self.errors[place] = self.errors.get(place, 0) + failed
+        self.interrupted[place] = self.interrupted.get(place, 0) + stopped
+        self.stages.setdefault(stage, Histogram()).observe(latency)
+        if first is not None:
+            self.first_token.observe(first)
