@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiki_kernel.daemon.client import recall_from_json, scope_to_json
+from aiki_kernel.daemon.client import recall_from_json, record_from_json, scope_to_json
 from aiki_kernel.daemon.door import Door
+from aiki_kernel.daemon.wave_admin import WaveAdmin
 from aiki_kernel.errors import DaemonError
 from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, new_id
 
@@ -30,7 +31,7 @@ Progress = Callable[[int, int], None]
 _LONG_S = 600.0
 
 
-class MemoryAdmin:
+class MemoryAdmin(WaveAdmin):
     """All of the memory's methods. Each raises the :class:`AikiError` that the memory raised."""
 
     def __init__(self, door: Door) -> None:
@@ -228,11 +229,6 @@ class MemoryAdmin:
                 done, total = item["progress"]
                 progress(done, total)
         raise DaemonError("The memory daemon broke off before the end: run the command again.")
-
-
-def record_from_json(data: Mapping[str, Any]) -> Record:
-    """The reverse of :meth:`Record.to_json`."""
-    return Record(**{key: data[key] for key in Record.__dataclass_fields__ if key in data})
 
 
 def _source(source: str | Path) -> str:

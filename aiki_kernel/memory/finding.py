@@ -38,21 +38,21 @@ def find(
         backend=backend or memory.compute.backend,
     )
     searched = time.perf_counter()
-    hits = _hits(memory, view, found, limit)
+    told = hits(memory, view, found, limit)
     seconds = {
         "embed": embedded - began,
         "search": searched - embedded,
         "load": time.perf_counter() - searched,
     }
-    return Recall(tuple(hits), seconds, searched_by.by, searched_by.note)
+    return Recall(tuple(told), seconds, searched_by.by, searched_by.note)
 
 
-def _hits(
+def hits(
     memory: MemoryService, view: View, found: Sequence[fusion.Candidate], limit: int
 ) -> list[Hit]:
     """The first ``limit`` of ``found`` that exist, may be told and differ in text."""
     today = now()
-    hits: list[Hit] = []
+    out: list[Hit] = []
     texts: set[str] = set()
     step = limit + 8
     for start in range(0, len(found), step):
@@ -66,10 +66,10 @@ def _hits(
             if record.hash in texts or _over(record, today) or not view.sees(record):
                 continue
             texts.add(record.hash)
-            hits.append(Hit(view.given(record), one.score, one.ranks, one.scores))
-            if len(hits) == limit:
-                return hits
-    return hits
+            out.append(Hit(view.given(record), one.score, one.ranks, one.scores))
+            if len(out) == limit:
+                return out
+    return out
 
 
 def _over(record: Record, today: str) -> bool:

@@ -27,6 +27,7 @@ from aiki_kernel.memory.payload import digest, from_payload, point_id, to_record
 from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, Turn, now
 from aiki_kernel.memory.store import SLOTS, MemoryStore, Where
 from aiki_kernel.memory.turns import ROLES, checked, side_id, sides
+from aiki_kernel.memory.wave_memory import WaveMemory
 from aiki_kernel.memory.window import moment
 from aiki_kernel.safety.permissions import SHARED, owner
 
@@ -68,6 +69,7 @@ class MemoryService:
         embedder = embedder or named_embedder(settings.memory.embedder, engine)
         self.collection = Collection(settings.memory, paths, embedder, store)
         self.vectors = DenseSearch(self.collection)
+        self.waves = WaveMemory(self)
         self.access = access or Access()
 
     # --- recall ---------------------------------------------------------------------------
