@@ -22,6 +22,7 @@ from aiki_kernel.errors import AikiError
 from aiki_kernel.mind.routing import features
 from aiki_kernel.mind.routing.blend import Blend, Scale
 from aiki_kernel.mind.routing.components import KINDS, Inputs
+from aiki_kernel.mind.routing.form import Form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ FORMAT = 1
 ENOUGH = 40
 """Labels of cheap or local answers below which nothing is fitted."""
 
+_FORM = ("center", "scale", "precision")
 _EACH = 5  # labels of either kind
 _ENOUGH_STRONG = 60  # labels of the smart model, or of both, before they get a fit of their own
 
@@ -167,6 +169,10 @@ def save(learned: Learned, path: Path) -> None:
                 kept = np.float16 if key == "points" else np.float32
                 whole = np.int32 if key == "places" else kept
                 arrays[f"{name}/{part}/{key}"] = array.astype(whole)
+        if blend.form is not None:
+            for key in _FORM:
+                arrays[f"{name}/form/{key}"] = getattr(blend.form, key)
+            head["blends"][name]["near"] = blend.form.near
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
@@ -220,6 +226,10 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
             if key.startswith(prefix)
         }
         parts[part] = KINDS[part].make(own)
+    form = None
+    if "near" in data:  # files of before have none
+        center, scale, precision = (arrays[f"{name}/form/{key}"] for key in _FORM)
+        form = Form(center, scale, precision, float(data["near"]))
     return Blend(
         parts,
         {key: (float(mean), float(std)) for key, (mean, std) in data["spread"].items()},
@@ -228,6 +238,7 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
         Scale(**data["with_vectors"]),
         Scale(**data["without"]),
         _pair(data["far"]),
+        form,
     )
 
 
