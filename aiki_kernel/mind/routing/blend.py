@@ -8,7 +8,7 @@ its form (its measures), the sum leans on length alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -29,9 +29,6 @@ _FAR = 0.005  # share of the labelled messages that count as far from the others
 Weights = Mapping[str, float]
 """The weight of each part in the sum."""
 
-Pick = Callable[[Mapping[str, "NDArray[np.float64]"]], Weights]
-"""Chooses weights by the standard scores of parts on messages that they were not fitted on."""
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -46,7 +43,9 @@ class Scale:
 
 @dataclass(frozen=True)
 class Blend:
-    """Fitted on n labels. ``sign`` is +1 when a longer message has the higher label."""
+    """Fitted on n labels. ``sign`` is +1 when a longer message has the higher label. ``held``
+    are the standard scores (n,) of each part on the labelled messages outside its fold; they
+    are not kept in the file."""
 
     parts: Mapping[str, Component]
     spread: Mapping[str, tuple[float, float]]
@@ -57,13 +56,11 @@ class Blend:
     far: tuple[float, float] = (0.0, 0.0)
     form: Form | None = None
     weights: Weights = field(default_factory=lambda: {n: k.weight for n, k in KINDS.items()})
+    held: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def fit(
-        cls, inputs: Inputs, y: NDArray[np.float64], sign: float, pick: Pick | None = None
-    ) -> Blend:
-        """Fit labels ``y`` (n,); embeddings are used when ``inputs`` has them. ``pick`` chooses
-        other weights than those of :data:`KINDS`, for an evaluation of how they were chosen."""
+    def fit(cls, inputs: Inputs, y: NDArray[np.float64], sign: float) -> Blend:
+        """Fit labels ``y`` (n,); embeddings are used when ``inputs`` has them."""
         names = [
             name
             for name, kind in KINDS.items()
@@ -85,13 +82,16 @@ class Blend:
         parts = {name: KINDS[name].fit(inputs, y) for name in names}
         form = Form.fit(inputs.measures)
         made = cls(parts, spread, sign, len(y), Scale(0, 1), Scale(0, 1), _reach(near), form)
-        if pick is not None:
-            made = replace(made, weights=pick({n: made._standard(n, v) for n, v in held.items()}))
         plain = {n: v for n, v in held.items() if not KINDS[n].reads_vectors}
         text = made._sum(plain, made._trust(inputs, None))
         seen = near if inputs.vectors is not None else None
         whole = made._sum(held, made._trust(inputs, seen))
-        return replace(made, with_vectors=_scale(whole, y), without=_scale(text, y))
+        return replace(
+            made,
+            with_vectors=_scale(whole, y),
+            without=_scale(text, y),
+            held={name: made._standard(name, values) for name, values in held.items()},
+        )
 
     def predict(self, inputs: Inputs) -> NDArray[np.float64]:
         """The label, (n,), on its own scale."""

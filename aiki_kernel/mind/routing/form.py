@@ -40,7 +40,10 @@ class Form:
         for fold in range(_FOLDS):
             inside, outside = measures[folds != fold], measures[folds == fold]
             held[folds == fold] = cls._of(inside, 1.0).distance(outside)
-        return cls._of(measures, float(np.quantile(held, _WITHIN)))
+        # Labels that are all alike say little about what is unlike them: d is the mean distance
+        # of a message from its own kind, and no less than twice that is far.
+        least = 2.0 * measures.shape[1]
+        return cls._of(measures, max(least, float(np.quantile(held, _WITHIN))))
 
     def distance(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
         """Squared distances (n,)."""

@@ -206,6 +206,7 @@ def load(path: Path) -> Learned:
         about = head["about"]
         if about["format"] != FORMAT or about["measures"] != features.version():
             raise _unreadable(path, "was trained by another version of AIKI")
+        _share(arrays, list(head["blends"]))
         blends = {name: _blend(name, one, arrays) for name, one in head["blends"].items()}
         return Learned(About(**about), blends["weak"], blends.get("gain"), blends.get("strong"))
     except (KeyError, ValueError, TypeError):
@@ -216,12 +217,24 @@ def _unreadable(path: Path, why: str) -> RouterError:
     return RouterError(f"The learned router {path} {why}: run `aiki route train` again.")
 
 
+def _share(arrays: dict[str, Any], blends: list[str]) -> None:
+    """Fits of the same messages look among the same points, and then only once."""
+    names = [
+        f"{name}/neighbours/points" for name in blends if f"{name}/neighbours/points" in arrays
+    ]
+    for name in names:
+        arrays[name] = arrays[name].astype(np.float32)
+    for name in names[1:]:
+        if np.array_equal(arrays[name], arrays[names[0]]):
+            arrays[name] = arrays[names[0]]
+
+
 def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Blend:
     parts = {}
     for part in data["parts"]:
         prefix = f"{name}/{part}/"
         own = {
-            key.removeprefix(prefix): array.astype(_held(key))
+            key.removeprefix(prefix): array.astype(_held(key), copy=False)
             for key, array in arrays.items()
             if key.startswith(prefix)
         }
