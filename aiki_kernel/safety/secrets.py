@@ -39,7 +39,7 @@ _DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"\d{6}")
 _SPACED = re.compile(r"\d{4}[ -]\d{4}|\d{6} \d{5}")
 _WRITTEN = re.compile(
-    r"[A-Z]?[a-z]+(?:[-_./][A-Za-z]?[a-z]+)*\d{0,2}|\d+|[A-Za-z_]+\.[A-Za-z_.()]+"
+    r"[A-Z]?[a-z]+(?:[-_./](?:[A-Za-z]?[a-z]+|\d{1,4}))*\d{0,2}|\d+|[A-Za-z_]+\.[A-Za-z_.()]+"
 )
 _HOLDER = re.compile(
     r"[$%{\[(<*]|(.)\1+$|.*\.{3}|.*example|.*placeholder|.*change.?me|.*removed\]|.*redacted|"
