@@ -98,6 +98,7 @@ class Aiki:
                 from aiki_kernel.mind.budget import Budget
                 from aiki_kernel.mind.consciousness import Consciousness
                 from aiki_kernel.mind.labels import Labels
+                from aiki_kernel.mind.recollection import Recollections
                 from aiki_kernel.mind.telemetry import Telemetry
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
@@ -118,6 +119,7 @@ class Aiki:
                     self._telemetry,
                     self.personas,
                     audit_of(self.paths.home),
+                    Recollections(self.paths.recollections, self.settings),
                 )
             return self._consciousness
 
