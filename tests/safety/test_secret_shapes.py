@@ -134,7 +134,7 @@ def test_other_text_comes_out_as_it_went_in(text, sizes):
 
 def test_ordinary_words_are_not_held_back():
     veil = Veil()
-    for word in ["The ", "quick ", "brown ", "fox, ", "Øyvind ", "og ", "12 ", "andre. "]:
+    for word in ["The ", "quick ", "brown ", "fox, ", "Øyvind ", "og ", "andre. "]:
         assert veil.feed(word) == word
     assert veil.feed("unfin") == "unfin"
     assert veil.feed("ished") == "ished"
