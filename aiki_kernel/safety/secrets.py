@@ -136,7 +136,7 @@ def _could_hold_one(text: str) -> bool:
     cards in groups, private keys and passwords in addresses."""
     if "PRIVATE" in text or "://" in text or _SPACED.search(text):
         return True
-    return any(
+    return _DIGIT.search(text) is not None and any(
         len(word) >= _SHORTEST and not word.isalpha() and _DIGIT.search(word)
         for word in text.split()
     )
