@@ -20,7 +20,8 @@ _HIT_TEXT = 240
 class Summary:
     """Folds events into a :class:`Reply` whose metadata is complete at any moment."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, persona: str) -> None:
+        self._persona = persona
         self._conversation = conversation
         self._builder = ReplyBuilder()
         self._begun = time.perf_counter()
@@ -82,7 +83,7 @@ class Summary:
             "session_id": self._conversation.session_id,
             "model": self._model,
             "provider": self._model.partition("/")[0],
-            "persona": "default",
+            "persona": self._persona,
             "backend": self._backend,
             "finish_reason": finish_reason,
             "latency_s": {name: round(seconds, 4) for name, seconds in latency.items()},
