@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aiki_kernel.daemon.connect import Connection
+    from aiki_kernel.memory.patterns import Patterns
     from aiki_kernel.mind.consciousness import Consciousness
     from aiki_kernel.mind.ledger import Ledger
     from aiki_kernel.mind.roster import Roster
@@ -97,9 +98,11 @@ class Aiki:
                 from aiki_kernel.mind.budget import Budget
                 from aiki_kernel.mind.consciousness import Consciousness
                 from aiki_kernel.mind.labels import Labels
+                from aiki_kernel.mind.recollection import Recollections
                 from aiki_kernel.mind.telemetry import Telemetry
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
+                from aiki_kernel.safety.audit import audit_of
 
                 self._telemetry = Telemetry.of(self.settings.otel)
                 self._provider = Provider(self.settings, self.connection.local_client)
@@ -115,6 +118,8 @@ class Aiki:
                     self.connection.admin,
                     self._telemetry,
                     self.personas,
+                    audit_of(self.paths.home),
+                    Recollections(self.paths.recollections, self.settings),
                 )
             return self._consciousness
 
@@ -264,11 +269,43 @@ class MemoryFacade:
         record: Record = self._call("add", text, self.scope, **fields)
         return record
 
-    def search(self, query: str, limit: int = 8) -> tuple[Hit, ...]:
-        """The best memories for ``query``, as :class:`Hit`."""
+    def search(self, query: str = "", limit: int = 8, *, wave: Any = None) -> tuple[Hit, ...]:
+        """The best memories for ``query``, as :class:`Hit`.
+
+        With ``wave`` those with a pattern like it: whatever :meth:`capture` takes for a channel,
+        ``{name: ...}`` for channels of that name, or a sensor memory. Both may be given.
+        """
+        if wave is not None:
+            like: Recall = self._call("like", wave, self.scope, limit, query=query)
+            return like.hits
         backend = self._aiki.conversation.backend or self._aiki.settings.compute.backend
         found: Recall = self._call("search", query, self.scope, limit, backend)
         return found.hits
+
+    def capture(
+        self, *, at: Any = None, note: str = "", language: str = "", **channels: Any
+    ) -> Record:
+        """Remember what sensors measured: ``capture(audio=(samples, 44100), note="kettle")``.
+
+        Any keyword is the name of a channel. It takes (values, rate), (values, rate, unit),
+        :class:`~aiki_kernel.memory.wave_signal.Signal` or the path of a WAV file; values are
+        (n,) or (n, columns), frames (t, h, w) at frames a second, or one frame (h, w) without a
+        rate. ``at`` (datetime or ISO-8601, default now) is when it began; ``language`` of the
+        sentence is en or no. What is kept, and by which formula: ``aiki_kernel.memory.wave``.
+        The arrays are analysed in this process and go no further.
+        """
+        record: Record = self._call(
+            "capture", channels, self.scope, at=at, note=note, language=language
+        )
+        return record
+
+    def patterns(self, period: Any = "24h", *, language: str = "") -> Patterns:
+        """What captures of a period have in common: cycles, trends, links between channels.
+
+        ``period``: "24h", "last week", "siste 3 dager", or a pair of times.
+        """
+        found: Patterns = self._call("patterns", period, self.scope, language=language)
+        return found
 
     def get(self, id: str) -> Record:
         """One memory by id. Raises StoreError when there is none."""

@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiki_kernel.daemon.client import recall_from_json, scope_to_json
+from aiki_kernel.daemon.client import recall_from_json, record_from_json, scope_to_json
 from aiki_kernel.daemon.door import Door
+from aiki_kernel.daemon.wave_admin import WaveAdmin
 from aiki_kernel.errors import DaemonError
 from aiki_kernel.memory.records import Draft, ImportReport, Recall, Record, Scope, new_id
 
@@ -30,7 +31,7 @@ Progress = Callable[[int, int], None]
 _LONG_S = 600.0
 
 
-class MemoryAdmin:
+class MemoryAdmin(WaveAdmin):
     """All of the memory's methods. Each raises the :class:`AikiError` that the memory raised."""
 
     def __init__(self, door: Door) -> None:
@@ -47,6 +48,7 @@ class MemoryAdmin:
         provenance: Mapping[str, Any] | None = None,
         created_at: str | None = None,
         id: str | None = None,
+        trust: str = "user",
     ) -> Record:
         """Store one memory; durable when this returns."""
         body = {
@@ -58,6 +60,7 @@ class MemoryAdmin:
             "provenance": dict(provenance) if provenance is not None else None,
             "created_at": created_at,
             "id": id or new_id(),
+            "trust": trust,
         }
         return record_from_json(await self.door.call("POST", "/memory/add", body))
 
@@ -214,6 +217,31 @@ class MemoryAdmin:
         """Counts and sizes."""
         return await self.door.call("GET", "/memory/stats")  # type: ignore[no-any-return]
 
+    async def held(self, scope: Scope, limit: int = 50) -> Records:
+        """Memories in quarantine, newest first."""
+        body = {"scope": scope_to_json(scope), "limit": limit}
+        answer = await self.door.call("POST", "/memory/held", body)
+        return [record_from_json(item) for item in answer["records"]]
+
+    async def quarantine(self, id: str, scope: Scope, reason: str = "") -> Record:
+        """Take a memory out of recall."""
+        return await self._held_or_not("quarantine", id, scope, reason)
+
+    async def release(self, id: str, scope: Scope, reason: str = "") -> Record:
+        """Let a memory in quarantine be recalled again."""
+        return await self._held_or_not("release", id, scope, reason)
+
+    async def revert(self, id: str, scope: Scope) -> tuple[Record, str]:
+        """Take back a memory's last quarantine, release or update; and which it was."""
+        body = {"id": id, "scope": scope_to_json(scope)}
+        answer = await self.door.call("POST", "/memory/revert", body)
+        return record_from_json(answer["record"]), answer["done"]
+
+    async def _held_or_not(self, action: str, id: str, scope: Scope, reason: str) -> Record:
+        body = {"id": id, "scope": scope_to_json(scope), "reason": reason}
+        answer = await self.door.call("POST", f"/memory/{action}", body)
+        return record_from_json(answer["record"])
+
     async def replay(self) -> dict[str, Any]:
         """Give the spool to the store now; returns what was stored and what waits."""
         return await self.door.call(  # type: ignore[no-any-return]
@@ -228,11 +256,6 @@ class MemoryAdmin:
                 done, total = item["progress"]
                 progress(done, total)
         raise DaemonError("The memory daemon broke off before the end: run the command again.")
-
-
-def record_from_json(data: Mapping[str, Any]) -> Record:
-    """The reverse of :meth:`Record.to_json`."""
-    return Record(**{key: data[key] for key in Record.__dataclass_fields__ if key in data})
 
 
 def _source(source: str | Path) -> str:

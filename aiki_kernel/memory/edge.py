@@ -15,7 +15,6 @@ power cut. Search is exact: under about 100,000 memories it costs a few ms at mo
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -29,7 +28,15 @@ import numpy as np
 import qdrant_edge as edge
 
 from aiki_kernel.errors import StoreError
-from aiki_kernel.memory.edge_points import condition, native, point, sparse
+from aiki_kernel.memory.edge_folder import fsync, lock
+from aiki_kernel.memory.edge_points import (
+    condition,
+    native,
+    nearest_waves,
+    point,
+    sparse,
+    wave_slot,
+)
 from aiki_kernel.memory.gate import Gate
 from aiki_kernel.memory.lexical import Sparse
 from aiki_kernel.memory.store import (
@@ -42,6 +49,7 @@ from aiki_kernel.memory.store import (
     Scored,
     Where,
 )
+from aiki_kernel.memory.wave import SLOT as WAVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +63,8 @@ class EdgeStore:
 
     kind = "embedded"
     slots = frozenset(SLOTS)
+    _with_waves: Any = None
+    """The shard that is known to have the vector for wave patterns."""
 
     def __init__(self, folder: Path, dimension: int, embedder: str) -> None:
         """Open ``folder``, or create it for ``embedder``.
@@ -64,7 +74,7 @@ class EdgeStore:
         """
         self.folder = folder
         self._gate = Gate()
-        self._lock = _lock(folder)
+        self._lock = lock(folder)
         try:
             self._meta, self._shard = self._open(dimension, embedder)
         except BaseException:
@@ -86,6 +96,8 @@ class EdgeStore:
 
     def upsert(self, points: Sequence[Point], *, wait: bool = True) -> None:
         with self._at_work() as shard:
+            if any(WAVE in one.payload for one in points):
+                self._hold_waves(shard)
             for start in range(0, len(points), _BATCH):
                 batch = [native(one) for one in points[start : start + _BATCH]]
                 shard.update(edge.UpdateOperation.upsert_points(batch))
@@ -160,6 +172,16 @@ class EdgeStore:
             name: [(str(hit.id), float(hit.score)) for hit in hits]
             for name, hits in zip(requests, answers, strict=True)
         }
+
+    def search_waves(self, rows: NDArray[np.float32], where: Where, limit: int) -> Scored:
+        with self._at_work() as shard:
+            try:
+                hits = shard.query(nearest_waves(rows.tolist(), where, limit))
+            except Exception as error:
+                if "Not existing vector name" in str(error):  # nothing was captured yet
+                    return []
+                raise
+        return [(str(hit.id), float(hit.score) / len(rows)) for hit in hits]
 
     def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
         if not ids:
@@ -255,6 +277,12 @@ class EdgeStore:
             self._shard.close()
             self._lock.close()
 
+    def _hold_waves(self, shard: Any) -> None:
+        """See to it that ``shard`` has the vector ``wave``; one that has it keeps what is in it."""
+        if self._with_waves is not shard:
+            shard.update(wave_slot())
+            self._with_waves = shard
+
     @contextmanager
     def _at_work(self) -> Iterator[Any]:
         with self._gate.shared():
@@ -339,8 +367,8 @@ class EdgeStore:
             out.flush()
             os.fsync(out.fileno())
         fresh.replace(file)
-        _fsync(self.folder / "shards")
-        _fsync(self.folder)
+        fsync(self.folder / "shards")
+        fsync(self.folder)
 
 
 class _Beside(EdgeStore):
@@ -364,33 +392,6 @@ def _index_payload(shard: Any) -> None:
         shard.flush()
 
 
-def _lock(folder: Path) -> Any:
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = (folder / "lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.seek(0)
-        owner = handle.read(20).strip()
-        handle.close()
-        raise StoreError(
-            f"The memory in {folder} is in use by another process"
-            f"{f' ({owner})' if owner else ''}: use the daemon, or stop it with `aiki daemon stop`."
-        ) from error
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
-    return handle
-
-
 def _short(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,6 +10,9 @@ import qdrant_edge as edge
 
 from aiki_kernel.memory.lexical import Sparse
 from aiki_kernel.memory.store import FLAG, SLOTS, Point, Where
+from aiki_kernel.memory.wave import DIMENSION
+from aiki_kernel.memory.wave import SLOT as WAVE
+from aiki_kernel.memory.wave_vector import vectors_in
 
 _TRUE = edge.MatchValue(np.bool_(True))  # type: ignore[arg-type]
 """qdrant-edge 0.9 reads Python's own True as the number 1, which matches no boolean."""
@@ -33,11 +36,30 @@ def native(point: Point) -> Any:
     assert point.vector is not None
     vector: dict[str, Any] = {"": point.vector.tolist()}
     vector.update({slot: sparse(words) for slot, words in point.sparse.items() if words})
+    waves = vectors_in(point.payload)
+    if waves is not None:
+        vector[WAVE] = waves
     return edge.Point(id=uuid.UUID(point.id), vector=vector, payload=dict(point.payload))
 
 
 def sparse(words: Sparse) -> Any:
     return edge.SparseVector(indices=list(words.indices), values=list(words.values))
+
+
+def wave_slot() -> Any:
+    """The operation that gives a shard the vector ``wave``; one that has it keeps what is in it."""
+    several = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
+    return edge.UpdateOperation.create_dense_vector(WAVE, DIMENSION, edge.Distance.Cosine, several)
+
+
+def nearest_waves(rows: list[list[float]], where: Where, limit: int) -> Any:
+    """The request for memories whose patterns are like ``rows``."""
+    return edge.QueryRequest(
+        query=edge.Query.Nearest(rows, using=WAVE),
+        limit=limit,
+        filter=condition(where),
+        params=edge.SearchParams(exact=True),
+    )
 
 
 def condition(where: Where) -> Any:

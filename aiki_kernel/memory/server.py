@@ -18,9 +18,10 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from aiki_kernel.errors import StoreError
+from aiki_kernel.memory import server_switch
 from aiki_kernel.memory.gate import Gate
 from aiki_kernel.memory.lexical import Sparse
-from aiki_kernel.memory.server_points import condition, native, point, sparse
+from aiki_kernel.memory.server_points import condition, native, point, sparse, wave_slot
 from aiki_kernel.memory.store import (
     FLAG,
     KEYWORDS,
@@ -31,6 +32,8 @@ from aiki_kernel.memory.store import (
     Scored,
     Where,
 )
+from aiki_kernel.memory.wave import KIND as SENSOR
+from aiki_kernel.memory.wave import SLOT as WAVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from aiki_kernel.memory.embedders import Embedder
 
 _BATCH = 256
-_MARK = ".aiki-"
 
 
 class ServerStore:
@@ -57,9 +59,10 @@ class ServerStore:
         self._where = where
         self._gate = Gate()
         self.slots: frozenset[str] = frozenset()
+        self._waves = False
         self.dimension = dimension
         with self._asking():
-            self._finish_rebuild()
+            server_switch.finish(client, collection)
             if not client.collection_exists(collection):
                 self._create(collection, dimension)
             self._look()
@@ -105,8 +108,13 @@ class ServerStore:
     def upsert(self, points: Sequence[Point], *, wait: bool = True) -> None:
         # The server's own log makes a write durable: it is always waited for.
         with self._asking():
+            if any(WAVE in one.payload for one in points):
+                self._hold_waves()
             for start in range(0, len(points), _BATCH):
-                batch = [native(one, self.slots) for one in points[start : start + _BATCH]]
+                batch = [
+                    native(one, self.slots, waves=self._waves)
+                    for one in points[start : start + _BATCH]
+                ]
                 self._client.upsert(self.collection, batch, wait=True)
 
     def set_sparse(self, vectors: Mapping[str, Mapping[str, Sparse]]) -> None:
@@ -180,6 +188,26 @@ class ServerStore:
             for name, answer in zip(requests, answers, strict=True)
         }
 
+    def search_waves(self, rows: NDArray[np.float32], where: Where, limit: int) -> Scored:
+        with self._asking():
+            if not self._waves and not self._has_waves():
+                if self._client.count(self.collection, condition(Where(kind=SENSOR))).count:
+                    raise StoreError(
+                        f"The Qdrant server at {self._where} cannot hold a second vector: update "
+                        "it to 1.18 or later, then run `aiki memory reembed`."
+                    )
+                return []
+            self._waves = True
+            answer = self._client.query_points(
+                self.collection,
+                query=rows.tolist(),
+                using=WAVE,
+                query_filter=condition(where),
+                limit=limit,
+                search_params=models.SearchParams(exact=True),
+            )
+        return [(str(hit.id), hit.score / len(rows)) for hit in answer.points]
+
     def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
         if not ids:
             return {}
@@ -235,9 +263,9 @@ class ServerStore:
         return {str(hit.value): hit.count for hit in found.hits}
 
     def rebuild(self, dimension: int, embedder: str, fill: Callable[[MemoryStore], None]) -> None:
-        fresh = f"{self.collection}{_MARK}{uuid.uuid4().hex[:12]}"
+        fresh = f"{self.collection}{server_switch.MARK}{uuid.uuid4().hex[:12]}"
         with self._asking():
-            self._sweep()
+            server_switch.sweep(self._client, self.collection)
         beside = ServerStore(self._client, fresh, dimension, self._where)
         try:
             fill(beside)
@@ -246,68 +274,12 @@ class ServerStore:
                 self._client.delete_collection(fresh)
             raise
         with self._gate.alone(), self._telling():
-            self._switch(fresh)
+            server_switch.switch(self._client, self.collection, fresh)
+            self._waves = False
             self._look()
 
     def close(self) -> None:
         self._client.close()
-
-    # --- one collection in the place of another ---------------------------------------------
-
-    def _switch(self, fresh: str) -> None:
-        """Let our name mean ``fresh``.
-
-        Where the name is an alias, that is one atomic step. Where it is a collection, it has
-        to go first: its replacement is marked complete before, and :meth:`_finish_rebuild`
-        ends the work of a process that was killed between the two.
-        """
-        old = self._target()
-        ready = f"{self.collection}{_MARK}ready"
-        create = models.CreateAliasOperation(
-            create_alias=models.CreateAlias(collection_name=fresh, alias_name=self.collection)
-        )
-        if old is not None:
-            drop = models.DeleteAliasOperation(
-                delete_alias=models.DeleteAlias(alias_name=self.collection)
-            )
-            self._client.update_collection_aliases([drop, create])
-            self._client.delete_collection(old)
-            return
-        mark = models.CreateAliasOperation(
-            create_alias=models.CreateAlias(collection_name=fresh, alias_name=ready)
-        )
-        self._client.update_collection_aliases([mark])
-        self._client.delete_collection(self.collection)
-        unmark = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=ready))
-        self._client.update_collection_aliases([create, unmark])
-
-    def _finish_rebuild(self) -> None:
-        ready = f"{self.collection}{_MARK}ready"
-        target = self._target(ready)
-        if target is None:
-            return
-        operations: list[Any] = [
-            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=ready))
-        ]
-        if self._client.collection_exists(self.collection):
-            self._client.update_collection_aliases(operations)
-            return
-        create = models.CreateAlias(collection_name=target, alias_name=self.collection)
-        operations.insert(0, models.CreateAliasOperation(create_alias=create))
-        self._client.update_collection_aliases(operations)
-
-    def _sweep(self) -> None:
-        """Remove what earlier rebuilds of this collection left when they were killed."""
-        live = {one.collection_name for one in self._client.get_aliases().aliases}
-        for one in self._client.get_collections().collections:
-            if one.name.startswith(f"{self.collection}{_MARK}") and one.name not in live:
-                self._client.delete_collection(one.name)
-
-    def _target(self, alias: str = "") -> str | None:
-        """The collection that ``alias`` (or our own name) is an alias of; None if it is none."""
-        wanted = alias or self.collection
-        found = self._client.get_aliases().aliases
-        return next((one.collection_name for one in found if one.alias_name == wanted), None)
 
     def _create(self, name: str, dimension: int) -> None:
         self._client.create_collection(
@@ -351,6 +323,20 @@ class ServerStore:
         for key, kind in (kinds | {FLAG: models.PayloadSchemaType.BOOL}).items():
             if key not in info.payload_schema:
                 self._client.create_payload_index(self.collection, key, kind)
+
+    def _has_waves(self) -> bool:
+        dense = self._client.get_collection(self.collection).config.params.vectors
+        return isinstance(dense, dict) and WAVE in dense
+
+    def _hold_waves(self) -> None:
+        """Add the vector ``wave``. A server before 1.18 cannot: then patterns are kept without
+        it, and :meth:`search_waves` says so."""
+        if self._waves or self._has_waves():
+            self._waves = True
+            return
+        with contextlib.suppress(Exception):
+            self._client.create_vector_name(self.collection, WAVE, wave_slot())
+            self._waves = True
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

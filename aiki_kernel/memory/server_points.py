@@ -9,14 +9,21 @@ from qdrant_client import models
 
 from aiki_kernel.memory.lexical import Sparse
 from aiki_kernel.memory.store import FLAG, SLOTS, Point, Where
+from aiki_kernel.memory.wave import DIMENSION
+from aiki_kernel.memory.wave import SLOT as WAVE
+from aiki_kernel.memory.wave_vector import vectors_in
 
 
-def native(point: Point, slots: frozenset[str]) -> models.PointStruct:
+def native(point: Point, slots: frozenset[str], *, waves: bool = False) -> models.PointStruct:
+    """``waves`` says that the collection has the vector of that name."""
     assert point.vector is not None
     vector: dict[str, Any] = {"": point.vector.tolist()}
     vector.update(
         {slot: sparse(words) for slot, words in point.sparse.items() if words and slot in slots}
     )
+    rows = vectors_in(point.payload) if waves else None
+    if rows is not None:
+        vector[WAVE] = rows
     return models.PointStruct(id=point.id, vector=vector, payload=dict(point.payload))
 
 
@@ -39,6 +46,16 @@ def point(record: models.Record) -> Point:
 
 def sparse(words: Sparse) -> models.SparseVector:
     return models.SparseVector(indices=list(words.indices), values=list(words.values))
+
+
+def wave_slot() -> models.DenseVectorNameConfig:
+    """What the vector ``wave`` is: rows, compared by MaxSim of cosines."""
+    several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    return models.DenseVectorNameConfig(
+        dense=models.DenseVectorConfig(
+            size=DIMENSION, distance=models.Distance.COSINE, multivector_config=several
+        )
+    )
 
 
 def condition(where: Where) -> models.Filter | None:

@@ -4,6 +4,14 @@ A point on disk is mem0's: an unnamed dense cosine vector, a sparse vector ``bm2
 inverse document frequency, a UUID, a flat payload. Ours adds the sparse slot
 ``bm25_turn``. Slots that an older collection lacks and that cannot be added are absent
 from :attr:`MemoryStore.slots`, and recall goes on without that list.
+
+A memory of a sensor has one more vector, ``wave``: a row a channel, compared by MaxSim. It
+follows from the payload (``wave_vector.py``), so whatever carries a payload, be it the journal,
+an import, a snapshot or a re-embedding, carries it as well, and there is no second write that a
+crash could cut off from the first. It is a named vector of the same collection and not a second
+collection: Qdrant's engine, its server (since 1.18) and its client in memory all add one beside
+the unnamed vector when the first pattern is written, points without it cost nothing, and mem0
+(2.2.1 was tried) goes on reading, searching and writing what it knows.
 """
 
 from __future__ import annotations
@@ -202,6 +210,11 @@ class MemoryStore(Protocol):
     ) -> dict[str, Scored]:
         """One list a method: ``dense`` (exact cosine) where there is a vector, and each slot
         asked for that exists."""
+        ...
+
+    def search_waves(self, rows: NDArray[np.float32], where: Where, limit: int) -> Scored:
+        """Memories with wave patterns like ``rows`` (k, d): for each row its best cosine with
+        a channel of the memory, and of those the mean. Nothing where no pattern is stored."""
         ...
 
     def similarity(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
