@@ -12,6 +12,7 @@ from aiki_kernel.memory.embedders import ask
 from aiki_kernel.memory.payload import from_payload
 from aiki_kernel.memory.records import Hit, Recall, Record, now
 from aiki_kernel.memory.store import Where
+from aiki_kernel.memory.wave import KIND as SENSOR
 
 if TYPE_CHECKING:
     from aiki_kernel.memory.access import View
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def find(
-    memory: MemoryService, query: str, view: View, where: Where, limit: int, backend: str = ""
+    memory: MemoryService,
+    query: str,
+    view: View,
+    where: Where,
+    limit: int,
+    backend: str = "",
+    sensors: int | None = None,
 ) -> Recall:
     """The ``limit`` best for ``query`` that ``view`` and ``where`` allow; see
     ``MemoryService.find``."""
@@ -38,7 +45,7 @@ def find(
         backend=backend or memory.compute.backend,
     )
     searched = time.perf_counter()
-    told = hits(memory, view, found, limit)
+    told = hits(memory, view, found, limit, sensors)
     seconds = {
         "embed": embedded - began,
         "search": searched - embedded,
@@ -48,9 +55,15 @@ def find(
 
 
 def hits(
-    memory: MemoryService, view: View, found: Sequence[fusion.Candidate], limit: int
+    memory: MemoryService,
+    view: View,
+    found: Sequence[fusion.Candidate],
+    limit: int,
+    sensors: int | None = None,
 ) -> list[Hit]:
-    """The first ``limit`` of ``found`` that exist, may be told and differ in text."""
+    """The first ``limit`` of ``found`` that exist, may be told and differ in text; at most
+    ``sensors`` of them of sensors."""
+    left = limit if sensors is None else sensors
     today = now()
     out: list[Hit] = []
     texts: set[str] = set()
@@ -65,6 +78,10 @@ def hits(
             record = from_payload(one.id, payloads[one.id])
             if record.hash in texts or _over(record, today) or not view.sees(record):
                 continue
+            if record.kind == SENSOR:
+                if not left:
+                    continue
+                left -= 1
             texts.add(record.hash)
             out.append(Hit(view.given(record), one.score, one.ranks, one.scores))
             if len(out) == limit:
