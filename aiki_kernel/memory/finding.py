@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiki_kernel.memory import recall as fusion
 from aiki_kernel.memory.embedders import ask
 from aiki_kernel.memory.payload import from_payload
-from aiki_kernel.memory.records import Hit, Recall, Record, now
+from aiki_kernel.memory.records import Dropped, Hit, Recall, Record, now
 from aiki_kernel.memory.store import Where
 from aiki_kernel.memory.wave import KIND as SENSOR
 
@@ -45,13 +45,13 @@ def find(
         backend=backend or memory.compute.backend,
     )
     searched = time.perf_counter()
-    told = hits(memory, view, found, limit, sensors)
+    told, dropped = hits(memory, view, found, limit, sensors)
     seconds = {
         "embed": embedded - began,
         "search": searched - embedded,
         "load": time.perf_counter() - searched,
     }
-    return Recall(tuple(told), seconds, searched_by.by, searched_by.note)
+    return Recall(tuple(told), seconds, searched_by.by, searched_by.note, dropped)
 
 
 def hits(
@@ -60,13 +60,14 @@ def hits(
     found: Sequence[fusion.Candidate],
     limit: int,
     sensors: int | None = None,
-) -> list[Hit]:
-    """The first ``limit`` of ``found`` that exist, may be told and differ in text; at most
-    ``sensors`` of them of sensors."""
+) -> tuple[list[Hit], tuple[Dropped, ...]]:
+    """The first ``limit`` of ``found`` that exist, may be told and differ in text, at most
+    ``sensors`` of them of sensors; and those before the last of them that do not."""
     left = limit if sensors is None else sensors
     today = now()
     out: list[Hit] = []
-    texts: set[str] = set()
+    texts: dict[str, str] = {}
+    dropped: list[Dropped] = []
     step = limit + 8
     for start in range(0, len(found), step):
         batch = found[start : start + step]
@@ -76,17 +77,23 @@ def hits(
             if one.id not in payloads:
                 continue
             record = from_payload(one.id, payloads[one.id])
-            if record.hash in texts or _over(record, today) or not view.sees(record):
+            if not view.sees(record):
                 continue
-            if record.kind == SENSOR:
-                if not left:
-                    continue
-                left -= 1
-            texts.add(record.hash)
+            same = texts.get(record.hash, "")
+            if same or _over(record, today):
+                why = "duplicate" if same else "expired"
+                dropped.append(Dropped(one.id, why, one.score, same, one.ranks, one.scores))
+                continue
+            if record.kind == SENSOR and not left:
+                if len(dropped) < limit:
+                    dropped.append(Dropped(one.id, "sensors", one.score, "", one.ranks, one.scores))
+                continue
+            left -= record.kind == SENSOR
+            texts[record.hash] = one.id
             out.append(Hit(view.given(record), one.score, one.ranks, one.scores))
             if len(out) == limit:
-                return out
-    return out
+                return out, tuple(dropped)
+    return out, tuple(dropped)
 
 
 def _over(record: Record, today: str) -> bool:
