@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aiki_kernel.config_cache import Cache as Cache
 from aiki_kernel.config_curation import Curation as Curation
 from aiki_kernel.config_health import Health as Health
 from aiki_kernel.config_routing import Budget as Budget
@@ -176,6 +177,7 @@ class Settings(BaseSettings):
     routing: Routing = Routing()
     consult: Consult = Consult()
     budget: Budget = Budget()
+    cache: Cache = Cache()
     otel: Otel = Otel()
     health: Health = Health()
 
@@ -240,12 +242,20 @@ class Paths:
         return self.home / "ledger.sqlite"
 
     @property
+    def recollections(self) -> Path:
+        return self.home / "recollections.sqlite"
+
+    @property
     def spool(self) -> Path:
         return self.home / "spool"
 
     @property
     def models(self) -> Path:
         return self.home / "models"
+
+    @property
+    def responses(self) -> Path:
+        return self.home / "cache" / "responses.sqlite"
 
     @property
     def log(self) -> Path:

@@ -49,6 +49,7 @@ from aiki_kernel.safety.veil import Veil
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
+    from aiki_kernel.mind.recollection import Recollections
     from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.safety.audit import AuditLog
 
@@ -80,6 +81,7 @@ class Consciousness:
         telemetry: Telemetry | None = None,
         personas: Roster | None = None,
         audit: AuditLog | None = None,
+        recollections: Recollections | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -91,6 +93,7 @@ class Consciousness:
         self.audit = audit
         self.consultant = Consultant(settings, model, insights, labels)
         self.telemetry = telemetry
+        self.recollections = recollections
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -183,7 +186,7 @@ class Consciousness:
                 scope=scope,
                 limit=limit,
                 exclude=exclude,
-                backend=self._backend(run),
+                backend=run.conversation.backend or self.settings.compute.backend,
             )
             span.attributes.update(
                 {"aiki.recall.hits": len(found.hits), "aiki.recall.backend": found.backend.name}
@@ -191,10 +194,6 @@ class Consciousness:
             for name, seconds in found.seconds.items():
                 span.attributes[f"aiki.recall.{name}_s"] = round(seconds, 6)
         return found
-
-    def _backend(self, run: Run) -> str:
-        """What this session computes with."""
-        return run.conversation.backend or self.settings.compute.backend
 
     async def _generate(self, run: Run) -> AsyncGenerator[Event, None]:
         assert run.choice is not None
@@ -350,6 +349,8 @@ class Consciousness:
     def _told(self, run: Run) -> None:
         if self.telemetry is not None:
             self.telemetry.send(run)
+        if self.recollections is not None and run.decision.model:
+            self._background(asyncio.to_thread(self.recollections.keep, run))
 
     def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
