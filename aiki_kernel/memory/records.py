@@ -154,7 +154,7 @@ class Searched:
 @dataclass(frozen=True)
 class Dropped:
     """A memory that was found and is no hit. ``why``: duplicate (its text is that of memory
-    ``of``, which ranked higher), expired, or redundant (too like ``of``)."""
+    ``of``, which ranked higher), expired, or redundant (it gave way: ``memory.ranking``)."""
 
     id: str
     why: str
