@@ -145,6 +145,8 @@ def _facts(found: dict[str, Any]) -> Table:
         ("merged, ended", "", f"{found['merged']:,}, {found['ended']:,}"),
         ("ms a memory, by rules", "", f"{found['ms_each']:.1f}"),
         ("texts read by the model", "", f"{found['described']:,}"),
+        ("its summaries taken", "", f"{found['summaries_taken']:,}"),
+        ("its words not in the text", "", f"{found['dropped_labels']:,}"),
         ("s a text, by the model", "", f"{found['model_s_each']:.2f}"),
         ("USD", "", f"{found['cost_usd']:.4f}"),
     ]

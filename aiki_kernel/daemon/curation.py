@@ -175,8 +175,13 @@ class Curator:
 
 
 def _prompts(engine: Engine) -> tuple[str, ...]:
-    """The system prompts that answers are made with."""
-    return (engine.settings.generation.system,)
+    """The system prompts that answers are made with: the settings' and the personas'."""
+    from aiki_kernel.mind.persona import Persona
+    from aiki_kernel.mind.roster import Roster
+
+    personas = [one for one in Roster(engine.paths.home).all() if isinstance(one, Persona)]
+    voices = [one.system(language) for one in personas for language in ("en", "no")]
+    return tuple(dict.fromkeys([engine.settings.generation.system, *filter(None, voices)]))
 
 
 def _lowest_priority() -> None:

@@ -100,6 +100,15 @@ class ModelDescriber(abc.ABC):
         settings = self.engine.settings
         charged = finished.detail.get("cost_usd")
         cost = costs(settings, self.name, usage, charged=charged, stage="curate")
+        self.engine.audit.record(
+            "model.call",
+            model=self.name,
+            stage="curate",
+            session_id=record.run_id,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            reason=finished.reason,
+        )
         self._ledger.record(
             Entry(
                 when=now(),

@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -114,18 +114,24 @@ class Chat:
         from aiki_kernel.mind.conversation import Message
         from aiki_kernel.mind.events import Delta
 
+        # Before names in braces become values: no variable's text may say who answers.
+        address = aiki.personas.addressed(text).checked()
+        named = message_options.pop("persona", None)
         message = Message(
-            interpolate(text, self.shell.user_ns),
+            interpolate(address.text, self.shell.user_ns),
             cell_id=place.cell_id,
             notebook=self.notebook,
             model=message_options.pop("model", None),
+            persona=address.persona or named,
             parameters=message_options,
+            note=address.note,
         )
+        who = message.persona or self.conversation.persona or aiki.settings.persona
         mode = aiki.settings.stream
         if mode == "auto":
             mode = "live" if place.live else "final"
         view = self._view(mode, answering)
-        summary = Summary(self.conversation, await self._health(aiki))
+        summary = Summary(self.conversation, who, await self._health(aiki))
         finish_reason = "error"
         try:
             view.begin(summary.reply())
@@ -177,12 +183,23 @@ class Chat:
         return StdoutView(publisher) if mode == "stdout" else FinalView(publisher)
 
 
-_OPTIONS: Mapping[str, tuple[str, type]] = {
+def _yes(word: str) -> bool:
+    """Yes or no, in the words that people use."""
+    if word.lower() in ("yes", "on", "true", "ja"):
+        return True
+    if word.lower() in ("no", "off", "false", "nei"):
+        return False
+    raise UsageError(f"%%aiki: --cache wants yes or no, not {word!r}.")
+
+
+_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "--model": ("model", str),
+    "--persona": ("persona", str),
     "--temperature": ("temperature", float),
     "--max-tokens": ("max_tokens", int),
     "--top-p": ("top_p", float),
     "--seed": ("seed", int),
+    "--cache": ("cache", _yes),
 }
 
 

@@ -86,6 +86,7 @@ class Tally:
     merged: int = 0
     ended: int = 0
     described: int = 0
+    summaries: int = 0
     dropped: int = 0
     seconds: float = 0.0
     model_seconds: float = 0.0
@@ -96,6 +97,7 @@ class Tally:
             **{name: getattr(self, name) for name in ("seen", "kept", "merged", "ended")},
             "turned_away": dict(self.turned_away),
             "described": self.described,
+            "summaries_of_the_model": self.summaries,
             "dropped_labels": self.dropped,
             "seconds": round(self.seconds, 3),
             "model_seconds": round(self.model_seconds, 3),
@@ -235,6 +237,7 @@ class Curation:
                     )
                     by = f"rules and {self.describer.name}"
                     self.tally.described += 1
+                    self.tally.summaries += curated.summary == said.summary != ""
                     self.tally.dropped += len(curated.dropped)
         mark = {
             "by": by,

@@ -193,7 +193,16 @@ class _Found:
                 self.lost.append({"text": texts[id], "reason": str(rows[-1]["reason"])})
         tally = curation.tally
         self.reasons.update(tally.turned_away)
-        for name in ("seen", "merged", "ended", "described", "dropped", "seconds", "model_seconds"):
+        for name in (
+            "seen",
+            "merged",
+            "ended",
+            "described",
+            "summaries",
+            "dropped",
+            "seconds",
+            "model_seconds",
+        ):
             self.tally[name] += getattr(tally, name)
 
     def _look(self, service: MemoryService, one: Labelled, at: int) -> dict[str, dict[str, Any]]:
@@ -241,6 +250,7 @@ class _Found:
             "merged": self.tally["merged"],
             "ended": self.tally["ended"],
             "described": self.tally["described"],
+            "summaries_taken": self.tally["summaries"],
             "dropped_labels": self.tally["dropped"],
             "ms_each": round(1e3 * (self.tally["seconds"] - self.tally["model_seconds"]) / seen, 2),
             "model_s_each": round(self.tally["model_seconds"] / max(1, self.tally["described"]), 3),

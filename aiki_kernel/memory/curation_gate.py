@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiki_kernel.memory.curation_text import sentences, without_speaker, words
 from aiki_kernel.memory.curation_words import (
@@ -227,7 +228,12 @@ def _restates(text: str, prompts: Sequence[str]) -> bool:
     mine = _threes(text)
     if len(mine) < 4:
         return False
-    return any(len(mine & _threes(prompt)) >= 0.6 * len(mine) for prompt in prompts)
+    return any(len(mine & _of_prompt(prompt)) >= 0.6 * len(mine) for prompt in prompts)
+
+
+@lru_cache(maxsize=256)
+def _of_prompt(prompt: str) -> set[tuple[str, ...]]:
+    return _threes(prompt)
 
 
 def _threes(text: str) -> set[tuple[str, ...]]:

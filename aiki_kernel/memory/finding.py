@@ -12,6 +12,7 @@ from aiki_kernel.memory.embedders import ask
 from aiki_kernel.memory.payload import from_payload
 from aiki_kernel.memory.records import Dropped, Hit, Recall, Record, now
 from aiki_kernel.memory.store import Where
+from aiki_kernel.memory.wave import KIND as SENSOR
 
 if TYPE_CHECKING:
     from aiki_kernel.config_ranking import Ranking
@@ -26,6 +27,7 @@ def find(
     where: Where,
     limit: int,
     backend: str = "",
+    sensors: int | None = None,
     *,
     ranking: Ranking | None = None,
     at: float | None = None,
@@ -54,7 +56,7 @@ def find(
 
         found = ranked(memory.vectors, found, ranking, limit, at or time.time())
     searched = time.perf_counter()
-    told, dropped = hits(memory, view, found, limit)
+    told, dropped = hits(memory, view, found, limit, sensors)
     if ranking.diversity and view.grant is None:
         dropped += _crowded_out(plain, told, dropped, limit)
     seconds = {
@@ -81,10 +83,15 @@ def _crowded_out(
 
 
 def hits(
-    memory: MemoryService, view: View, found: Sequence[fusion.Candidate], limit: int
+    memory: MemoryService,
+    view: View,
+    found: Sequence[fusion.Candidate],
+    limit: int,
+    sensors: int | None = None,
 ) -> tuple[list[Hit], tuple[Dropped, ...]]:
-    """The first ``limit`` of ``found`` that exist, may be told and differ in text; and those
-    before the last of them that do not."""
+    """The first ``limit`` of ``found`` that exist, may be told and differ in text, at most
+    ``sensors`` of them of sensors; and those before the last of them that do not."""
+    left = limit if sensors is None else sensors
     today = now()
     out: list[Hit] = []
     texts: dict[str, str] = {}
@@ -105,6 +112,11 @@ def hits(
                 why = "duplicate" if same else "expired"
                 dropped.append(Dropped(one.id, why, one.score, same, one.ranks, one.scores))
                 continue
+            if record.kind == SENSOR and not left:
+                if len(dropped) < limit:
+                    dropped.append(Dropped(one.id, "sensors", one.score, "", one.ranks, one.scores))
+                continue
+            left -= record.kind == SENSOR
             texts[record.hash] = one.id
             out.append(Hit(view.given(record), one.score, one.ranks, one.scores))
             if len(out) == limit:
