@@ -88,7 +88,7 @@ async def test_a_persona_keeps_its_own_and_what_is_shared(
         await connection.admin.get(theirs, TRISHA)
     with pytest.raises(RefusedError, match="may not change what is shared"):
         await connection.admin.add("shared?", replace(TRISHA, agent_id="default"))
-    with pytest.raises(RefusedError, match="may not use memory.history"):
+    with pytest.raises(RefusedError, match=r"may not use memory\.history"):
         await connection.admin.history(mine.id, TRISHA)
     with pytest.raises(RefusedError):
         await connection.admin.add_many([Draft("x", KARI), Draft("y", TRISHA, id=theirs)])
@@ -97,7 +97,7 @@ async def test_a_persona_keeps_its_own_and_what_is_shared(
 async def test_a_refusal_is_in_the_audit_log(
     connection: Connection, paths: Paths, theirs: str
 ) -> None:
-    with pytest.raises(RefusedError, match="trisha may not use memory.forget"):
+    with pytest.raises(RefusedError, match=r"trisha may not use memory\.forget"):
         await connection.admin.forget(theirs, TRISHA)
     (line,) = audit_of(paths.home).recent(event="permission.refused")
     assert line["facts"] == {"persona": "trisha", "operation": "forget"}
