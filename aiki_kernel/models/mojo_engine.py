@@ -192,12 +192,14 @@ class MojoModel:
             return time.perf_counter() - begun
 
         first = 0
-        if pace.probing and layers > PROBE:
+        # A short prompt is neither: its time says nothing of a step's, or of a long one's.
+        paced = many or len(ids) == len(states)
+        if pace.probing and paced and layers > PROBE:
             run(pace.other, 0, 1)
             took = run(pace.other, 1, PROBE) / (PROBE - 1) * layers / units
             pace.probed(took if many else took / self.weights.layers_share)
             first = PROBE
-        elif pace.probing:
+        elif pace.probing and paced:
             pace.probed(0.0)
         threads, probed, begun = pace.using, first, time.perf_counter()
         while first < layers:
@@ -208,7 +210,7 @@ class MojoModel:
             took = run(threads, first, last) / (last - first) / units
             self._layer_s[many] += 0.3 * (took - self._layer_s[many])
             first = last
-        if not probed:
+        if paced and not probed:
             pace.note(threads, (time.perf_counter() - begun) / units)
         for state, count in zip(states, counts, strict=True):
             state.length += count
