@@ -62,7 +62,7 @@ class MojoModel:
             raise UnsupportedError(f"the kernels refuse the file ({error})") from None
         self.threads = thread_count(threads)
         self._team = Team(self._kernels, self.threads)
-        self._paces = (Pace(self.threads), Pace(self.threads))  # one token, many tokens
+        self._paces = (Pace(self.threads), Pace(self.threads))  # steps, prompts
         self._turns = Turns()
         self._batch = Batch(self.step, MOST_SEGMENTS)
         self._scratch: Bytes = aligned(64)
@@ -164,7 +164,8 @@ class MojoModel:
         """All layers for ``ids``, a few at a time. It is the caller's turn."""
         kernels, layers = self._kernels, self.shape.layers
         many = int(len(ids) > MOST_SEGMENTS)
-        pace, units = self._paces[many], len(ids) if many else 1
+        step = len(ids) == len(states)
+        pace, units = self._paces[int(not step)], len(ids) if many else 1
         self._fit(len(ids), len(states), self.threads)
         self._turn_to(max(s.length + n for n, s in zip(counts, states, strict=True)))
         segments = np.array(
@@ -192,8 +193,7 @@ class MojoModel:
             return time.perf_counter() - begun
 
         first = 0
-        # A short prompt is neither: its time says nothing of a step's, or of a long one's.
-        paced = many or len(ids) == len(states)
+        paced = many or step  # the time of a short prompt says nothing of a long one's
         if pace.probing and paced and layers > PROBE:
             run(pace.other, 0, 1)
             took = run(pace.other, 1, PROBE) / (PROBE - 1) * layers / units

@@ -11,6 +11,7 @@ import pytest
 from aiki_kernel.config import Paths
 from aiki_kernel.daemon.connect import Connection
 from aiki_kernel.daemon.memory_routes import ROUTES
+from aiki_kernel.daemon.wave_routes import ROUTES as WAVES
 from aiki_kernel.errors import AikiError, RefusedError, StoreError
 from aiki_kernel.memory.records import Draft, Scope, Turn
 from aiki_kernel.safety.audit import audit_of
@@ -55,7 +56,7 @@ async def test_no_route_gives_out_or_changes_what_is_anothers(
     connection: Connection, theirs: str, persona: str
 ) -> None:
     scope = {"user_id": "kari", "persona": persona}
-    for route in ROUTES:
+    for route in {route.path: route for route in (*ROUTES, *WAVES)}.values():
         name = route.path.rpartition("/")[2]
         if name in ("remember", "stats"):
             continue
