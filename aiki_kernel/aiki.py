@@ -98,9 +98,11 @@ class Aiki:
                 from aiki_kernel.mind.budget import Budget
                 from aiki_kernel.mind.consciousness import Consciousness
                 from aiki_kernel.mind.labels import Labels
+                from aiki_kernel.mind.recollection import Recollections
                 from aiki_kernel.mind.telemetry import Telemetry
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
+                from aiki_kernel.safety.audit import audit_of
 
                 self._telemetry = Telemetry.of(self.settings.otel)
                 self._provider = Provider(self.settings, self.connection.local_client)
@@ -116,6 +118,8 @@ class Aiki:
                     self.connection.admin,
                     self._telemetry,
                     self.personas,
+                    audit_of(self.paths.home),
+                    Recollections(self.paths.recollections, self.settings),
                 )
             return self._consciousness
 

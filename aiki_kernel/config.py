@@ -240,6 +240,10 @@ class Paths:
         return self.home / "ledger.sqlite"
 
     @property
+    def recollections(self) -> Path:
+        return self.home / "recollections.sqlite"
+
+    @property
     def spool(self) -> Path:
         return self.home / "spool"
 

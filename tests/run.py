@@ -43,6 +43,7 @@ def install_project() -> None:
 PROGRAMS = {
     "chromium": "chromium",  # drives the browser tests
     "docker-compose": "docker-compose",  # reads the stack of `aiki deploy`
+    "promtool": "prometheus",  # judges metrics and alert rules; the long suite scrapes with it
     "systemd-analyze": "systemd",  # reads its units
 }
 """Programs that tests call, and the Debian packages that hold them."""

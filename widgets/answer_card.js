@@ -174,9 +174,11 @@ function memory(hit) {
   text.append(element("bdi", "", words(hit.text)));
   const about = element("div", "aiki-about");
   const role = words(hit.role) || words(hit.kind);
+  const said = { user: "you", assistant: "answer" }[role] ?? role;
+  const trust = { import: "imported", sensor: "sensor", tool: "tool" }[words(hit.trust)];
   const parts = [
     typeof hit.score === "number" ? element("span", "aiki-score", hit.score.toFixed(2)) : null,
-    role ? element("span", "", { user: "you", assistant: "answer" }[role] ?? role) : null,
+    role || trust ? element("span", "", [said, trust].filter(Boolean).join(", ")) : null,
   ];
   if (hit.created_at) {
     const when = element("time", "", ago(hit.created_at));

@@ -58,9 +58,19 @@ def chat(
 
 
 def _once(context: Context, text: str) -> Result:
+    _tell_health(context)
     reply = _shown(context, text)
     status = 130 if reply.finish_reason == "interrupted" else 0
     return Result(reply.to_json(), "", status=status)
+
+
+def _tell_health(context: Context) -> None:
+    """What the health daemon found wrong, on one line; nothing when all is well."""
+    from aiki_kernel.health.status_file import line
+
+    wrong = line(context.paths.home)
+    if wrong:
+        _beside(context, wrong, "yellow")
 
 
 def _shown(context: Context, text: str) -> Reply:
@@ -94,6 +104,7 @@ class _Terminal:
         current = self.context.conversation
         name = (current.model if current else None) or self.context.settings.model
         _beside(self.context, f"{name} answers. /help lists commands, Ctrl-D leaves.")
+        _tell_health(self.context)
         while True:
             try:
                 line = self._prompt.prompt("› ").strip()

@@ -1,8 +1,8 @@
 """``aiki memory``: what is remembered, and everything that can be done to it.
 
-Questions stand in ``memory_ask.py``, forgetting in ``memory_forget.py``, long work (import,
-export, re-embedding, snapshots) in ``memory_moves.py``, the audit log in ``memory_audit.py``,
-sensors in ``memory_sensor.py``.
+Questions stand in ``memory_ask.py``, a reply's memories in ``memory_why.py``, forgetting in
+``memory_forget.py``, long work (import, export, re-embedding, snapshots) in
+``memory_moves.py``, the audit log in ``memory_audit.py``, sensors in ``memory_sensor.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from aiki_kernel.commands import memory_audit as memory_audit
 from aiki_kernel.commands import memory_forget as memory_forget
 from aiki_kernel.commands import memory_moves as memory_moves
 from aiki_kernel.commands import memory_sensor as memory_sensor
+from aiki_kernel.commands import memory_why as memory_why
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.memory_door import (
     Id,

@@ -77,7 +77,10 @@ def whole_id(context: Context, id: str) -> str:
 
 def row(record: Record) -> list[Any]:
     """A memory in a table: id, when, what, text."""
-    what = " ".join(part for part in (record.kind, record.role) if part)
+    # A message's trust follows from who said it; what is held or imported is worth a word.
+    trust = record.trust if record.trust not in ("user", "model") else ""
+    held = "quarantined" if record.metadata.get("quarantined") else ""
+    what = " ".join(part for part in (record.kind, record.role, trust, held) if part)
     notebook = record.provenance.get("notebook")
     if notebook:
         what += f"\n{str(notebook).rpartition('/')[2]}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiki_kernel.commands.command import (
     FACES,
@@ -24,7 +24,7 @@ from aiki_kernel.commands.command import (
 )
 from aiki_kernel.commands.parser import HelpWanted, build, nearest, parse, split, table
 from aiki_kernel.errors import AikiError, UsageError
-from aiki_kernel.safety.secrets import refuse
+from aiki_kernel.safety.secrets import redact, refuse
 
 __all__ = [
     "Arg",
@@ -133,14 +133,29 @@ def run(words: Sequence[str], context: Context) -> Result:
         return Result({"help": str(help_)}, str(help_), status=0 if asked else 2)
     context.as_json = as_json
     result = found.function(context, **values)
-    return as_document(result) if as_json else result
+    return as_document(result) if as_json else discreet(result)
+
+
+def discreet(result: Result) -> Result:
+    """The same result as it may be shown: old memories, too, may hold what is not for display."""
+    html = None if result.html is None else redact(result.html)
+    return replace(result, text=redact(result.text), html=html)
 
 
 def as_document(result: Result) -> Result:
     """The same result with its data as text."""
     indent = None if result.one_line else 2
-    text = json.dumps(result.data, ensure_ascii=False, indent=indent, default=str)
+    text = json.dumps(_clean(result.data), ensure_ascii=False, indent=indent, default=str)
     return replace(result, text=text, html=None)
+
+
+def _clean(data: Any) -> Any:
+    """Redacted text by text: a mark that swallowed a quote would break the document."""
+    if isinstance(data, str):
+        return redact(data)
+    if isinstance(data, Mapping):
+        return {key: _clean(value) for key, value in data.items()}
+    return [_clean(item) for item in data] if isinstance(data, list | tuple) else data
 
 
 def overview(face: Face) -> str:

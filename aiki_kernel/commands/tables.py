@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiki_kernel.commands.command import Context
+from aiki_kernel.safety.secrets import redact
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -24,7 +25,7 @@ def plain(text: str) -> str:
 
 def one_line(text: str, limit: int = 200) -> str:
     """The beginning of ``text`` on one line, cut with an ellipsis at ``limit`` characters."""
-    flat = " ".join(plain(text).split())
+    flat = " ".join(redact(plain(text)).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
@@ -150,4 +151,4 @@ def _cell(value: Any) -> str:
         return f"{value:.3g}" if abs(value) < 1 else f"{value:,.1f}"
     if isinstance(value, int):
         return f"{value:,}"
-    return plain(str(value))
+    return redact(plain(str(value)))  # before a line break could part a key in two

@@ -48,6 +48,7 @@ class MemoryAdmin(WaveAdmin):
         provenance: Mapping[str, Any] | None = None,
         created_at: str | None = None,
         id: str | None = None,
+        trust: str = "user",
     ) -> Record:
         """Store one memory; durable when this returns."""
         body = {
@@ -59,6 +60,7 @@ class MemoryAdmin(WaveAdmin):
             "provenance": dict(provenance) if provenance is not None else None,
             "created_at": created_at,
             "id": id or new_id(),
+            "trust": trust,
         }
         return record_from_json(await self.door.call("POST", "/memory/add", body))
 
@@ -214,6 +216,31 @@ class MemoryAdmin(WaveAdmin):
     async def stats(self) -> dict[str, Any]:
         """Counts and sizes."""
         return await self.door.call("GET", "/memory/stats")  # type: ignore[no-any-return]
+
+    async def held(self, scope: Scope, limit: int = 50) -> Records:
+        """Memories in quarantine, newest first."""
+        body = {"scope": scope_to_json(scope), "limit": limit}
+        answer = await self.door.call("POST", "/memory/held", body)
+        return [record_from_json(item) for item in answer["records"]]
+
+    async def quarantine(self, id: str, scope: Scope, reason: str = "") -> Record:
+        """Take a memory out of recall."""
+        return await self._held_or_not("quarantine", id, scope, reason)
+
+    async def release(self, id: str, scope: Scope, reason: str = "") -> Record:
+        """Let a memory in quarantine be recalled again."""
+        return await self._held_or_not("release", id, scope, reason)
+
+    async def revert(self, id: str, scope: Scope) -> tuple[Record, str]:
+        """Take back a memory's last quarantine, release or update; and which it was."""
+        body = {"id": id, "scope": scope_to_json(scope)}
+        answer = await self.door.call("POST", "/memory/revert", body)
+        return record_from_json(answer["record"]), answer["done"]
+
+    async def _held_or_not(self, action: str, id: str, scope: Scope, reason: str) -> Record:
+        body = {"id": id, "scope": scope_to_json(scope), "reason": reason}
+        answer = await self.door.call("POST", f"/memory/{action}", body)
+        return record_from_json(answer["record"])
 
     async def replay(self) -> dict[str, Any]:
         """Give the spool to the store now; returns what was stored and what waits."""

@@ -16,7 +16,7 @@ from aiki_kernel.daemon.door import LIMITS, Door, in_own_thread
 from aiki_kernel.daemon.spool import Spool
 from aiki_kernel.daemon.wire import STOPPING
 from aiki_kernel.errors import AikiError
-from aiki_kernel.memory.records import Hit, Recall, Record, Scope, Searched, Stored, Turn
+from aiki_kernel.memory.records import Dropped, Hit, Recall, Record, Scope, Searched, Stored, Turn
 
 RECALL_S = 30.0
 REMEMBER_S = 30.0
@@ -182,11 +182,14 @@ def recall_from_json(answer: dict[str, object]) -> Recall:
     """The reverse of the daemon's answer to a recall or a search."""
     hits = answer.get("hits", [])
     seconds = answer.get("seconds", {})
+    dropped = answer.get("dropped", [])
     assert isinstance(hits, list)
     assert isinstance(seconds, dict)
+    assert isinstance(dropped, list)
     return Recall(
         tuple(Hit.from_json(hit) for hit in hits),
         seconds,
         Searched.from_json(answer.get("backend")),
         str(answer.get("note", "")),
+        tuple(Dropped.from_json(one) for one in dropped),
     )

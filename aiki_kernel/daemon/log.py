@@ -12,6 +12,8 @@ import os
 import sys
 from pathlib import Path
 
+from aiki_kernel.safety.secrets import redact
+
 MAX_BYTES = 2 << 20
 BACKUPS = 2
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -29,6 +31,13 @@ class _File(logging.handlers.RotatingFileHandler):
         if self.stream is not None:
             os.dup2(self.stream.fileno(), 1)
             os.dup2(self.stream.fileno(), 2)
+
+
+class _Discreet(logging.Formatter):
+    """Whatever is logged, and the stack below it, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def to_file(path: Path) -> None:
@@ -60,7 +69,7 @@ def keep_small() -> None:
 
 
 def _install(handler: logging.Handler) -> None:
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(_Discreet(_FORMAT))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

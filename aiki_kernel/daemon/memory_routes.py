@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from aiki_kernel.daemon import quarantine_routes
 from aiki_kernel.daemon.engine import Engine
 from aiki_kernel.daemon.exchange import (
     BadRequestError,
@@ -41,6 +42,7 @@ def recall_to_json(recall: Recall) -> dict[str, Any]:
         "seconds": dict(recall.seconds),
         "backend": recall.backend.to_json(),
         "note": recall.note,
+        "dropped": [one.to_json() for one in recall.dropped],
     }
 
 
@@ -127,7 +129,7 @@ def _remember(engine: Engine, body: Body) -> Any:
     return plain(engine.remember(turn))
 
 
-_FIELDS = ("kind", "metadata", "role", "provenance", "created_at", "id")
+_FIELDS = ("kind", "metadata", "role", "provenance", "created_at", "id", "trust")
 
 
 def _add(engine: Engine, body: Body) -> Any:
@@ -235,6 +237,14 @@ def _reembed(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
     return with_progress(work)
 
 
+def _held(engine: Engine, body: Body) -> Any:
+    return quarantine_routes.held(engine, body, _scope(engine, body), _limit(body, 50))
+
+
+def _held_or_not(action: str) -> Answer:
+    return lambda engine, body: quarantine_routes.change(engine, body, _scope(engine, body), action)
+
+
 def _replay(engine: Engine, body: Body) -> Any:
     engine.spool.hurry()
     return plain(engine.replay())
@@ -315,6 +325,10 @@ ROUTES = [
     _post("undo", _answers(_undo)),
     _post("list", _answers(_list)),
     _post("history", _answers(_history)),
+    _post("held", _answers(_held, personas=False)),
+    _post("quarantine", _answers(_held_or_not("quarantine"), personas=False)),
+    _post("release", _answers(_held_or_not("release"), personas=False)),
+    _post("revert", _answers(_held_or_not("revert"), personas=False)),
     _post("replay", _answers(_replay, personas=False)),
     Route("/memory/stats", _answers(_stats, personas=False), methods=["GET"]),
     _post("export", _streams(_export)),

@@ -271,16 +271,22 @@ def _speed(rate: float | None) -> str:
     return f"{math.floor(rate + 0.5)} tok/s" if rate >= 9.95 else f"{rate + _TIE:.1f} tok/s"
 
 
+VOUCHED = {"import": "imported", "sensor": "sensor", "tool": "tool"}
+"""What a card says of a memory for which neither the user nor a model in talk vouches."""
+
+
 def _memory(hit: Mapping[str, Any]) -> MemoryLine:
     created = clean(hit.get("created_at"))
     score = hit.get("score")
     # A fused score may be negative: it is a sum of z-scores.
     shown = isinstance(score, int | float) and math.isfinite(score)
     role = clean(hit.get("role")) or clean(hit.get("kind"))
+    role = {"user": "you", "assistant": "answer"}.get(role, role)
+    trust = VOUCHED.get(clean(hit.get("trust")), "")
     return MemoryLine(
         text=clean(hit.get("text")),
         score=f"{score:.2f}" if shown else "",
-        role={"user": "you", "assistant": "answer"}.get(role, role),
+        role=", ".join(part for part in (role, trust) if part),
         when=_when(created),
         created_at=created,
         where=origin(_mapping(hit.get("provenance"))),

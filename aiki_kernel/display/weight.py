@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from aiki_kernel.display.facts import STAGES, Summary, clean, number
+from aiki_kernel.display.facts import STAGES, VOUCHED, Summary, clean, number
 
 LIMIT = 6000
 """Bytes of UTF-8 JSON that one card may weigh."""
@@ -113,6 +113,7 @@ def _hit(hit: Mapping[str, Any], length: int) -> dict[str, Any]:
         "created_at": shorten(hit.get("created_at"), 40),
         "kind": shorten(hit.get("kind"), 24),
         "role": shorten(hit.get("role"), 24),
+        **({"trust": trust} if (trust := shorten(hit.get("trust"), 12)) in VOUCHED else {}),
         "provenance": {
             key: name
             for key in ("notebook", "source", "import", "session_id")

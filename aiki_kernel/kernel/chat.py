@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from aiki_kernel.mind.conversation import Conversation
     from aiki_kernel.mind.reply import Reply
 
+_GLANCE_S = 1.0
+
 
 @dataclass(frozen=True)
 class Place:
@@ -72,6 +74,7 @@ class Chat:
         self._lock = threading.Lock()
         self._pace: Any = None
         self._shown: dict[str, View] = {}
+        self._health_told = False
 
     @property
     def notebook(self) -> str | None:
@@ -114,6 +117,8 @@ class Chat:
     async def _answer(self, text: str, options: str, place: Place, answering: Answering) -> Reply:
         message_options = parse_options(options)
         modules = ["aiki_kernel.kernel.answer", "aiki_kernel.kernel.summary"]
+        if not self._health_told:
+            modules.append("aiki_kernel.health.status_file")
         if place.live:
             modules.append("aiki_kernel.display.card")
         aiki = await self.bridge.ready(*modules)
@@ -132,7 +137,7 @@ class Chat:
         if mode == "auto":
             mode = "live" if place.live else "final"
         view = self._view(mode, answering)
-        summary = Summary(self.conversation)
+        summary = Summary(self.conversation, await self._health(aiki))
         finish_reason = "error"
         try:
             view.begin(summary.reply())
@@ -150,6 +155,20 @@ class Chat:
             self._shown[str(reply.metadata.get("turn_id"))] = view
             self._mark_stale()
         return reply
+
+    async def _health(self, aiki: Any) -> str:
+        """What is wrong, for the first answer of this kernel; "" when all is well."""
+        if self._health_told:
+            return ""
+        self._health_told = True
+        from aiki_kernel.health.status_file import line
+
+        # A thread, and not for long: the home may lie on a disk that hangs.
+        reading = asyncio.to_thread(line, aiki.paths.home)
+        try:
+            return await asyncio.wait_for(reading, _GLANCE_S)
+        except TimeoutError:
+            return f"Health: {aiki.paths.home} does not answer. `aiki health` says more."
 
     def _mark_stale(self) -> None:
         """Tell the cards of later cells that what they answered to has changed."""

@@ -8,6 +8,7 @@ happened so far, so that the card and the notebook read one shape only.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from aiki_kernel.mind.conversation import Conversation
@@ -18,10 +19,14 @@ _HIT_TEXT = 240
 
 
 class Summary:
-    """Folds events into a :class:`Reply` whose metadata is complete at any moment."""
+    """Folds events into a :class:`Reply` whose metadata is complete at any moment.
 
-    def __init__(self, conversation: Conversation) -> None:
+    ``note`` is a line of the kernel's own, which stands with the notes of the answer.
+    """
+
+    def __init__(self, conversation: Conversation, note: str = "") -> None:
         self._conversation = conversation
+        self._note = note
         self._builder = ReplyBuilder()
         self._begun = time.perf_counter()
         self._generating: float | None = None
@@ -60,7 +65,7 @@ class Summary:
         """The reply as it stands; ``finish_reason`` for one that did not complete."""
         reply = self._builder.reply
         if self.completed:
-            return reply
+            return self._noted(reply)
         return Reply(
             text=reply.text,
             model=self._model,
@@ -68,6 +73,13 @@ class Summary:
             finish_reason=finish_reason,
             metadata=self._metadata(reply, finish_reason),
         )
+
+    def _noted(self, reply: Reply) -> Reply:
+        """The whole reply, with the kernel's own line."""
+        if not self._note:
+            return reply
+        notes = [*reply.metadata.get("notes", []), self._note]
+        return replace(reply, metadata={**reply.metadata, "notes": notes})
 
     def _metadata(self, reply: Reply, finish_reason: str) -> dict[str, Any]:
         latency = dict(self._latency)
@@ -89,7 +101,7 @@ class Summary:
             "tokens_per_second": None,
             "hits": [_hit(hit) for hit in reply.hits],
             "hit_ids": [hit.id for hit in reply.hits],
-            "notes": list(self._notes),
+            "notes": [*self._notes, *([self._note] if self._note else [])],
             "remembered": {"ids": [], "spooled": False},
             "stale": False,
         }

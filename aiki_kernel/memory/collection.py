@@ -20,6 +20,7 @@ from aiki_kernel.config import Memory, Paths
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.dense import DenseIndex, OwnedStore
 from aiki_kernel.memory.embedders import embedder as named_embedder
+from aiki_kernel.memory.guard import LOW, Guard
 from aiki_kernel.memory.history import Change, History
 from aiki_kernel.memory.lexical import Lexicon
 from aiki_kernel.memory.payload import from_payload, noted, to_payload
@@ -55,6 +56,8 @@ class Collection:
         self.embedder = embedder or named_embedder(settings.embedder)
         self.lexicon = Lexicon(settings.languages)
         self.audit = audit_of(paths.home)
+        self.guard = Guard(self.audit)
+        self._unscreened: dict[str, Record] = {}
         self.write = threading.RLock()
         self.rebuilding = threading.Lock()
         self.touched: set[str] | None = None
@@ -65,7 +68,7 @@ class Collection:
         self.store = store or self._open_store()
         try:
             self.log = History(paths.memory / "history.db")
-            self._settler = Settler(self.store, self.log)
+            self._settler = Settler(self.store, self.log, before=self.screen)
             self.look_again()
             self.dense: DenseIndex | None = None
             if self.store.kind == "embedded":  # nobody but us can write to it
@@ -150,8 +153,11 @@ class Collection:
         self._audit("memory.update" if before else "memory.write", records, actor, reason)
         self._settler.soon()
 
-    def annotate(self, notes: Mapping[str, Mapping[str, Any]]) -> list[Record]:
-        """Set metadata of memories: id to the keys that change, None for a key that goes.
+    def annotate(
+        self, notes: Mapping[str, Mapping[str, Any]], changes: Sequence[Change] = ()
+    ) -> list[Record]:
+        """Set metadata of memories: id to the keys that change, None for a key that goes;
+        ``changes`` are rows for their history.
 
         Texts, vectors and dates stay as they are, and nothing is embedded; memories that are gone
         are passed over. Durable on return, like :meth:`put`. What the memories are now.
@@ -168,7 +174,7 @@ class Collection:
                 self.store.set_payloads(payloads)
             if self.dense is not None:
                 self.dense.describe(payloads)
-            self._record({record.id: json.dumps(record.to_json()) for record in records}, ())
+            self._record({record.id: json.dumps(record.to_json()) for record in records}, changes)
         self._settler.soon()
         return records
 
@@ -219,6 +225,20 @@ class Collection:
         self.log.dig_up(id)
         return record
 
+    def screen_later(self, records: Iterable[Record]) -> None:
+        """Have these looked at for planted text when the memory settles, off the hot path."""
+        with self.write:
+            self._unscreened.update({r.id: r for r in records if r.trust in LOW})
+
+    def screen(self) -> None:
+        """Look at what waits for it now."""
+        from aiki_kernel.memory.quarantine import screen
+
+        with self.write:
+            waiting, self._unscreened = self._unscreened, {}
+        if waiting and not self.mismatch:
+            screen(self, list(waiting.values()))
+
     def get(self, id: str) -> Record | None:
         """One record, if it is there."""
         found = self.store.get([id])
@@ -251,6 +271,7 @@ class Collection:
     def close(self) -> None:
         """Write everything out and let go of the store. May be called again."""
         if not self._closed:
+            self.screen()
             self._end_upkeep()
         with self.write:
             if not self._closed:
@@ -314,6 +335,10 @@ class Collection:
                 record = Record(**json.loads(text))
                 if name not in there or _behind(there[name], record):
                     lost.append(record)
+        # Whoever wrote them may have been killed before they were looked at.
+        self.screen_later(
+            from_payload(name, payload) for name, payload in there.items() if journal.get(name)
+        )
         if lost:
             _log.warning("%d memories are written again from the journal", len(lost))
             self.put(lost, reason="journal")

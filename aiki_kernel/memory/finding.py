@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiki_kernel.memory import recall as fusion
 from aiki_kernel.memory.embedders import ask
 from aiki_kernel.memory.payload import from_payload
-from aiki_kernel.memory.records import Hit, Recall, Record, now
+from aiki_kernel.memory.records import Dropped, Hit, Recall, Record, now
 from aiki_kernel.memory.store import Where
 
 if TYPE_CHECKING:
@@ -38,22 +38,24 @@ def find(
         backend=backend or memory.compute.backend,
     )
     searched = time.perf_counter()
-    told = hits(memory, view, found, limit)
+    told, dropped = hits(memory, view, found, limit)
     seconds = {
         "embed": embedded - began,
         "search": searched - embedded,
         "load": time.perf_counter() - searched,
     }
-    return Recall(tuple(told), seconds, searched_by.by, searched_by.note)
+    return Recall(tuple(told), seconds, searched_by.by, searched_by.note, dropped)
 
 
 def hits(
     memory: MemoryService, view: View, found: Sequence[fusion.Candidate], limit: int
-) -> list[Hit]:
-    """The first ``limit`` of ``found`` that exist, may be told and differ in text."""
+) -> tuple[list[Hit], tuple[Dropped, ...]]:
+    """The first ``limit`` of ``found`` that exist, may be told and differ in text; and those
+    before the last of them that do not."""
     today = now()
     out: list[Hit] = []
-    texts: set[str] = set()
+    texts: dict[str, str] = {}
+    dropped: list[Dropped] = []
     step = limit + 8
     for start in range(0, len(found), step):
         batch = found[start : start + step]
@@ -63,13 +65,18 @@ def hits(
             if one.id not in payloads:
                 continue
             record = from_payload(one.id, payloads[one.id])
-            if record.hash in texts or _over(record, today) or not view.sees(record):
+            if not view.sees(record):
                 continue
-            texts.add(record.hash)
+            same = texts.get(record.hash, "")
+            if same or _over(record, today):
+                why = "duplicate" if same else "expired"
+                dropped.append(Dropped(one.id, why, one.score, same, one.ranks, one.scores))
+                continue
+            texts[record.hash] = one.id
             out.append(Hit(view.given(record), one.score, one.ranks, one.scores))
             if len(out) == limit:
-                return out
-    return out
+                return out, tuple(dropped)
+    return out, tuple(dropped)
 
 
 def _over(record: Record, today: str) -> bool:

@@ -103,7 +103,8 @@ def _write(
     failed: list[tuple[str, str]],
 ) -> list[str]:
     """Write together; if the store refuses, one by one, so that only the bad ones are left out."""
-    records = [to_record(draft, collection.embedder.id) for _, draft in fresh]
+    guard, embedder = collection.guard, collection.embedder.id
+    records = [to_record(guard.admitted(draft), embedder) for _, draft in fresh]
     try:
         collection.put(records, reason="import")
         return [record.id for record in records]

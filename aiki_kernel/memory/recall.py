@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from aiki_kernel.memory.backends import DenseSearch, Found
 
 
+_USUAL = 20
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One id with its fused score and, per list that found it, rank (from 1) and raw score."""
@@ -70,7 +73,9 @@ def fuse(
     """Weighted sum of standard scores. ``dense`` knows every candidate of any list.
 
     Somebody whom a lexical list does not name scores nothing there, or, where the list was
-    cut at ``depth``, what its last one scores.
+    cut at ``depth``, what its last one scores. A handful of candidates says nothing of what
+    is usual, so that the only memory there is would score nothing: up to :data:`_USUAL`, others
+    are imagined that share no word with the question and are no nearer than the farthest.
     """
     ids = sorted({name for scored in lists.values() for name, _ in scored})
     if not ids:
@@ -88,9 +93,11 @@ def fuse(
             values[place[name]] = score
             ranks[place[name]][method] = rank
             scores[place[name]][method] = score
-        spread = values.std()
+        usual = np.full(max(_USUAL - len(ids), 0), values.min() if method == "dense" else 0.0)
+        scale = np.concatenate([values, usual])
+        spread = scale.std()
         if spread > 1e-9:
-            total += weights.get(method, 0.0) * (values - values.mean()) / spread
+            total += weights.get(method, 0.0) * (values - scale.mean()) / spread
     order = np.argsort(-total, kind="stable")
     return [Candidate(ids[i], float(total[i]), ranks[i], scores[i]) for i in order]
 

@@ -38,7 +38,7 @@ class Record:
 
     A ``kind`` of ``message`` is one side of a turn: its neighbours in the same ``run_id``
     make the lexical window. ``previous`` stands in for neighbours that the store does not
-    have. ``trust`` says who vouches for the text: user, model, tool or import.
+    have. ``trust`` says who vouches for the text: user, model, import, sensor or tool.
     """
 
     id: str
@@ -152,13 +152,44 @@ class Searched:
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """A memory that was found and is no hit. ``why``: duplicate (its text is that of memory
+    ``of``, which ranked higher), expired, or redundant (too like ``of``)."""
+
+    id: str
+    why: str
+    score: float
+    of: str = ""
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict of all fields."""
+        return {
+            "id": self.id,
+            "why": self.why,
+            "score": round(self.score, 4),
+            "of": self.of,
+            "ranks": dict(self.ranks),
+            "scores": {name: round(score, 4) for name, score in self.scores.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Dropped:
+        """The reverse of :meth:`to_json`."""
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+
+
+@dataclass(frozen=True)
 class Recall:
-    """The answer to a recall. ``seconds`` are the store's stages (embed, search, fuse)."""
+    """The answer to a recall. ``seconds`` are the store's stages (embed, search, fuse);
+    ``dropped`` was found on the way to the last hit and is none."""
 
     hits: tuple[Hit, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     backend: Searched = field(default_factory=Searched)
     note: str = ""
+    dropped: tuple[Dropped, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,10 @@ class MemoryService:
         ended = self.collection.log.ended(ids)
         self._log_missing([draft for draft in drafts if draft.id in stored], turn)
         fresh = [draft for draft in drafts if draft.id not in stored | ended]
-        records = [to_record(draft, self.collection.embedder.id) for draft in fresh]
+        guard, embedder = self.collection.guard, self.collection.embedder.id
+        records = [to_record(guard.admitted(draft, screen=False), embedder) for draft in fresh]
         self.collection.put(records, actor=turn.user_id, reason="turn")
+        self.collection.screen_later(records)
         if turn.replaces and turn.replaces != turn.id:
             self._supersede(turn.replaces, turn)
         return tuple(ids)
@@ -162,8 +164,10 @@ class MemoryService:
         provenance: Mapping[str, Any] | None = None,
         created_at: str | None = None,
         id: str | None = None,
+        trust: str = "user",
     ) -> Record:
-        """Store one memory; an ``id`` that exists is replaced by it."""
+        """Store one memory; an ``id`` that exists is replaced by it. ``trust`` says who vouches
+        for the text: user, model, import, sensor or tool."""
         draft = Draft(
             text,
             scope,
@@ -173,15 +177,16 @@ class MemoryService:
             provenance=provenance or {},
             created_at=created_at,
             id=id,
+            trust=trust,
         )
         return self.add_many([draft])[0]
 
     def add_many(self, items: Sequence[Draft]) -> list[Record]:
         """Store many; durable on return, in groups. An unusable one is refused before any write."""
         self.collection.refuse_mismatch()
-        embedder = self.collection.embedder.id
+        guard, embedder = self.collection.guard, self.collection.embedder.id
         drafts = self.access.drafts([checked(draft) for draft in items], self._there)
-        records = [to_record(draft, embedder) for draft in drafts]
+        records = [to_record(guard.admitted(draft), embedder) for draft in drafts]
         # Messages of one run go in by time, so that each group finds its neighbours.
         order = sorted(range(len(records)), key=lambda i: moment(records[i].created_at) or 0.0)
         for start in range(0, len(order), _BATCH):
@@ -196,10 +201,12 @@ class MemoryService:
             raise StoreError("A memory needs a text: use forget to remove one.")
         old = self._found(id, view)
         self.access.change(view, old, "update")
+        text = self.collection.guard.cleaned(text, old.id)
         fresh = replace(
             old,
             data=text,
             hash=digest(text),
+            trust="model" if scope is not None and scope.persona else "user",
             updated_at=now(),
             embedder=self.collection.embedder.id,
         )

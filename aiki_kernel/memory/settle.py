@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+from collections.abc import Callable
 
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.history import History
@@ -21,10 +22,17 @@ DELAY_S = 2.0
 
 
 class Settler:
-    """Flushes ``store`` some seconds after a write, then strikes the journal of ``log``."""
+    """Flushes ``store`` some seconds after a write, then strikes the journal of ``log``;
+    ``before`` is work that has to be done first."""
 
-    def __init__(self, store: MemoryStore, log: History, delay_s: float = DELAY_S) -> None:
-        self._store, self._log, self._delay_s = store, log, delay_s
+    def __init__(
+        self,
+        store: MemoryStore,
+        log: History,
+        delay_s: float = DELAY_S,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._log, self._delay_s, self._before = store, log, delay_s, before
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._closed = False
@@ -59,6 +67,7 @@ class Settler:
         with self._lock:
             self._timer = None
         try:
+            self._before()
             self.now()
         except (StoreError, sqlite3.Error) as error:
             # The journal keeps what the store could not take; the next write tries again.

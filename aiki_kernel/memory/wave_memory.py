@@ -128,9 +128,9 @@ class WaveMemory:
                 if score > _UNLIKE
             ]
         searched = time.perf_counter()
-        hits = finding.hits(service, view, found, limit)
-        done = time.perf_counter()
-        return Recall(tuple(hits), {"search": searched - began, "load": done - searched})
+        hits, dropped = finding.hits(service, view, found, limit)
+        seconds = {"search": searched - began, "load": time.perf_counter() - searched}
+        return Recall(tuple(hits), seconds, dropped=dropped)
 
     def patterns(self, since: str, until: str, scope: Scope, language: str = "") -> Patterns:
         """Cycles, trends and links in what was captured from ``since`` to ``until``."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiki_kernel.config import Paths
 from aiki_kernel.errors import AikiError, ModelError
 from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
-from aiki_kernel.mind import asking, booking, cascade, limits
+from aiki_kernel.mind import asking, booking, cascade, discretion, limits
 from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.consultant import Consultant, InsightStore
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
@@ -45,10 +45,13 @@ from aiki_kernel.mind.routing.planner import Planned, Planner
 from aiki_kernel.mind.run import Run, metadata
 from aiki_kernel.models.chat import ChatRequest, Finished, TextDelta, Usage
 from aiki_kernel.models.tokens import estimate
+from aiki_kernel.safety.veil import Veil
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
+    from aiki_kernel.mind.recollection import Recollections
     from aiki_kernel.mind.telemetry import Telemetry
+    from aiki_kernel.safety.audit import AuditLog
 
 
 _log = logging.getLogger(__name__)
@@ -77,6 +80,8 @@ class Consciousness:
         insights: InsightStore | None = None,
         telemetry: Telemetry | None = None,
         personas: Roster | None = None,
+        audit: AuditLog | None = None,
+        recollections: Recollections | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -85,8 +90,10 @@ class Consciousness:
         self.planner: Planned = planner or Planner(settings, Paths.default().home)
         self.labels = labels
         self.personas = personas or Roster(Paths.default().home)
+        self.audit = audit
         self.consultant = Consultant(settings, model, insights, labels)
         self.telemetry = telemetry
+        self.recollections = recollections
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -179,7 +186,7 @@ class Consciousness:
                 scope=scope,
                 limit=limit,
                 exclude=exclude,
-                backend=self._backend(run),
+                backend=run.conversation.backend or self.settings.compute.backend,
             )
             span.attributes.update(
                 {"aiki.recall.hits": len(found.hits), "aiki.recall.backend": found.backend.name}
@@ -187,10 +194,6 @@ class Consciousness:
             for name, seconds in found.seconds.items():
                 span.attributes[f"aiki.recall.{name}_s"] = round(seconds, 6)
         return found
-
-    def _backend(self, run: Run) -> str:
-        """What this session computes with."""
-        return run.conversation.backend or self.settings.compute.backend
 
     async def _generate(self, run: Run) -> AsyncGenerator[Event, None]:
         assert run.choice is not None
@@ -208,7 +211,8 @@ class Consciousness:
         begun = time.perf_counter()
         with run.trace.span("generate") as span:
             span.attributes["gen_ai.request.model"] = request.model
-            stream = self.model.stream(request)
+            veil = Veil()
+            stream = discretion.veiled(self.model.stream(request), veil)
             try:
                 async for event in stream:
                     if isinstance(event, Finished):
@@ -228,6 +232,7 @@ class Consciousness:
                 close = getattr(stream, "aclose", None)
                 if close is not None:
                     await close()
+                discretion.closed(run, veil)
             if run.finished is None:
                 raise ModelError(
                     f"{request.model} ended its answer without saying so: run the cell again.",
@@ -242,6 +247,7 @@ class Consciousness:
 
     async def _complete(self, run: Run) -> tuple[Completed, Costs]:
         assert run.finished is not None
+        discretion.look_at_question(run)
         run.notes += run.finished.detail.get("notes", [])
         charged = run.finished.detail.get("cost_usd")  # what the provider says it charged
         cost = await self._costs(run, run.finished.usage, charged)
@@ -306,6 +312,9 @@ class Consciousness:
         notes: list[str] = []
 
         async def book() -> None:
+            if self.audit is not None:
+                for where, kinds in run.secrets.items():
+                    self.audit.record("secret.found", where=where, kinds=kinds, turn_id=run.turn_id)
             for entry in run.entries:
                 try:
                     priced = await asyncio.to_thread(booking.priced, self.settings, entry)
@@ -340,6 +349,8 @@ class Consciousness:
     def _told(self, run: Run) -> None:
         if self.telemetry is not None:
             self.telemetry.send(run)
+        if self.recollections is not None and run.decision.model:
+            self._background(asyncio.to_thread(self.recollections.keep, run))
 
     def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -370,7 +381,7 @@ class Consciousness:
             "session_id": run.conversation.session_id,
             "cell_id": run.message.cell_id,
         }
-        return Turn(
+        turn = Turn(
             id=run.turn_id,
             user_id=self.settings.memory.user_id,
             session_id=run.conversation.session_id,
@@ -384,6 +395,7 @@ class Consciousness:
             persona=run.persona.name,
             provenance={key: value for key, value in provenance.items() if value},
         )
+        return discretion.discreet(turn)
 
 
 def _heard(task: asyncio.Future[Any]) -> None:

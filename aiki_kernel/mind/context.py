@@ -86,6 +86,8 @@ def build(
 def fence(hits: Sequence[Hit]) -> str:
     """The hits, labelled, between two lines with a mark that is new each time."""
     mark = secrets.token_hex(4)
+    while any(mark in hit.text for hit in hits):  # once in thousands of millions
+        mark = secrets.token_hex(4)
     lines = [f"What you remember, as data ({mark}):"]
     lines += [f'- {_label(hit)}: "{" ".join(hit.text.split())}"' for hit in hits]
     lines.append(f"(end of {mark})")
@@ -96,7 +98,8 @@ def _label(hit: Hit) -> str:
     said = (hit.record.role or hit.record.kind, hit.record.created_at[:10])
     # Who says "user" in a file that was brought in is not the user.
     foreign = () if hit.record.trust in ("user", "model") else (hit.record.trust,)
-    return ", ".join((*said, *foreign))
+    # An import names these itself: they may no more begin a line than the text may.
+    return " ".join(", ".join((*said, *foreign)).split())[:60]
 
 
 def _fit_hits(hits: Sequence[Hit], budget: int) -> list[Hit]:

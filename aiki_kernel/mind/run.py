@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from aiki_kernel.mind.labels import Label
 from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.persona import DEFAULT, Persona
 from aiki_kernel.models.chat import Finished, Hop
+from aiki_kernel.safety.secrets import redact
 from aiki_kernel.trace import Trace
 
 _HIT_TEXT = 240  # characters of a hit that travel with an answer's metadata
@@ -27,7 +29,8 @@ class Run:
 
     ``entries`` are the rows of calls beside the answer itself (a first try, a consultation);
     ``labels`` what it teaches the router; ``extra`` is added to the answer's metadata;
-    ``closing`` makes the first notes once the answer's cost is known.
+    ``closing`` makes the first notes once the answer's cost is known; ``secrets`` counts what
+    was taken out, where and of what kind.
     """
 
     message: Message
@@ -51,6 +54,7 @@ class Run:
     entries: list[Entry] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, Counter[str]] = field(default_factory=dict)
     closing: Callable[[Costs], list[str]] | None = None
 
     def __post_init__(self) -> None:
@@ -161,7 +165,7 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
 
 
 def _hit_json(hit: Hit, *, used: bool) -> dict[str, Any]:
-    text = hit.text
+    text = redact(hit.text)
     return {
         "id": hit.id,
         "text": text if len(text) <= _HIT_TEXT else text[: _HIT_TEXT - 1] + "…",
@@ -169,6 +173,7 @@ def _hit_json(hit: Hit, *, used: bool) -> dict[str, Any]:
         "created_at": hit.record.created_at,
         "kind": hit.record.kind,
         "role": hit.record.role,
+        "trust": hit.record.trust,
         "provenance": dict(hit.record.provenance),
         "used": used,
     }

@@ -18,6 +18,7 @@ from aiki_kernel.mind.booking import Costs, costs, row
 from aiki_kernel.mind.ledger import Entry, Stage
 from aiki_kernel.models.chat import ChatRequest, Finished, Hop, ModelPort, TextDelta, Usage
 from aiki_kernel.models.tokens import estimate
+from aiki_kernel.safety.secrets import redact
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
@@ -84,7 +85,7 @@ async def ask(
     cost = await asyncio.to_thread(
         costs, settings, name, finished.usage, charged=charged, stage=stage
     )
-    return Said(text, finished, name, cost, time.perf_counter() - begun, tuple(hops))
+    return Said(redact(text), finished, name, cost, time.perf_counter() - begun, tuple(hops))
 
 
 def failed(

@@ -24,7 +24,7 @@ from aiki_kernel.models.batch import Batch, Turns
 from aiki_kernel.models.engine import CancelledError, DecodeState, Floats
 from aiki_kernel.models.gguf import GGUF
 from aiki_kernel.models.mojo_state import HalfKeyValues
-from aiki_kernel.models.mojo_team import Pace, Team, thread_count
+from aiki_kernel.models.mojo_team import PROBE, Pace, Team, thread_count
 from aiki_kernel.models.mojo_weights import LAYOUT, MojoWeights, UnsupportedError, aligned
 from aiki_kernel.models.quants import Bytes
 
@@ -165,20 +165,16 @@ class MojoModel:
         kernels, layers = self._kernels, self.shape.layers
         many = int(len(ids) > MOST_SEGMENTS)
         pace, units = self._paces[many], len(ids) if many else 1
-        threads = pace.using
-        self._fit(len(ids), len(states), threads)
+        self._fit(len(ids), len(states), self.threads)
         self._turn_to(max(s.length + n for n, s in zip(counts, states, strict=True)))
         segments = np.array(
             [(n, s.length, s.capacity) for n, s in zip(counts, states, strict=True)], np.int64
         )
         caches = [state.room for state in states]
-        first, begun = 0, time.perf_counter()
-        while first < layers:
-            if cancelled is not None and cancelled.is_set():
-                raise CancelledError
-            slice_s = self._layer_s[many] * units
-            last = min(layers, first + max(1, int(_LOOK_S / slice_s)))
-            now = time.perf_counter()
+
+        def run(threads: int, first: int, last: int) -> float:
+            """Seconds that the layers [first, last) take."""
+            begun = time.perf_counter()
             kernels.run(
                 self._handle,
                 self._team.handle,
@@ -193,10 +189,27 @@ class MojoModel:
                 self._scores,
                 *caches,
             )
-            took = (time.perf_counter() - now) / (last - first) / units
+            return time.perf_counter() - begun
+
+        first = 0
+        if pace.probing and layers > PROBE:
+            run(pace.other, 0, 1)
+            took = run(pace.other, 1, PROBE) / (PROBE - 1) * layers / units
+            pace.probed(took if many else took / self.weights.layers_share)
+            first = PROBE
+        elif pace.probing:
+            pace.probed(0.0)
+        threads, probed, begun = pace.using, first, time.perf_counter()
+        while first < layers:
+            if cancelled is not None and cancelled.is_set():
+                raise CancelledError
+            slice_s = self._layer_s[many] * units
+            last = min(layers, first + max(1, int(_LOOK_S / slice_s)))
+            took = run(threads, first, last) / (last - first) / units
             self._layer_s[many] += 0.3 * (took - self._layer_s[many])
             first = last
-        pace.note(threads, (time.perf_counter() - begun) / units)
+        if not probed:
+            pace.note(threads, (time.perf_counter() - begun) / units)
         for state, count in zip(states, counts, strict=True):
             state.length += count
 

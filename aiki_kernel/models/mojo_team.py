@@ -16,7 +16,9 @@ from typing import Any
 
 _TRIAL = 3  # steps of a trial with the other number
 _KEPT = 8  # steps whose mean counts: on busy cores most are fast, and some wait for a turn
-_FIRST_REST, _CHANGED_REST, _LONGEST_REST = 4, 16, 512  # steps before the next trial
+_FIRST_REST, _CHANGED_REST, _LONGEST_REST = 1, 16, 512  # steps before the next trial
+_LONGER = 4  # times as long a rest after each trial that is lost
+PROBE = 3  # layers of a probe; the first wakes the helpers
 _SLOWER = 1.3  # all threads so much slower than they can be, or one so much faster: try at once
 _HOPELESS = 1.4  # a step of a trial this much slower than usual ends it
 MOST_THREADS = 8
@@ -59,8 +61,10 @@ class Team:
 class Pace:
     """Chooses between all threads and one, by what steps of the same kind have taken.
 
-    From time to time some steps are made with the other number. Trials that change nothing become
-    rarer; a hopeless one ends after one step.
+    From time to time a step begins with a probe: a few layers with the other number. On busy cores
+    a whole step of all threads, which meet some hundred times, may take as long as ten of one; and
+    on quiet ones a probe of one costs hardly anything. Only when that looks well some whole steps
+    are tried. Trials that change nothing become rarer; a hopeless one ends after one step.
     """
 
     def __init__(self, threads: int) -> None:
@@ -70,6 +74,7 @@ class Pace:
         self._best = float("inf")  # of all threads, since they were last chosen
         self._alone = 0.0  # of one thread, when it was last chosen
         self._trial = 0  # steps left of the one that runs
+        self.probing = False  # the next step should begin with a probe
         self._pause = self._rest = _FIRST_REST
 
     def note(self, threads: int, seconds: float) -> None:
@@ -80,10 +85,12 @@ class Pace:
         if threads != self.using:
             return  # begun before a trial of somebody else
         if self._trial:
-            usual = fmean(self._times[self._other()])
+            usual = fmean(self._times[self.other])
             self._trial = 0 if seconds > _HOPELESS * usual else self._trial - 1
             if not self._trial:
                 self._decide()
+            return
+        if self.probing:
             return
         self._rest -= 1
         usual = fmean(self._times[threads])
@@ -95,19 +102,42 @@ class Pace:
         if changed and self._rest < self._pause - _TRIAL:
             self._rest = 0
         if self._rest <= 0:
-            self._trial, self.using = _TRIAL, self._other()
+            self.probing = True
+
+    def probed(self, seconds: float) -> None:
+        """A step of the :attr:`other` number would take so long, by what a probe has taken."""
+        if not self.probing:
+            return  # somebody else was first
+        self.probing = False
+        usual = fmean(self._times[self.using])
+        if seconds > _HOPELESS * usual:
+            self._rest_longer()
+            self._remember()
+        else:
+            self._trial, self.using = _TRIAL, self.other
             self._times[self.using].clear()
 
-    def _other(self) -> int:
+    def _rest_longer(self) -> None:
+        self._pause = self._rest = min(_LONGER * self._pause, _LONGEST_REST)
+
+    @property
+    def other(self) -> int:
+        """The number that is not in use."""
         return 1 if self.using == self.threads else self.threads
 
     def _decide(self) -> None:
-        tried, before = self.using, self._other()
+        tried, before = self.using, self.other
         if fmean(self._times[tried]) < fmean(self._times[before]):
-            self._pause = _CHANGED_REST
+            self._pause = self._rest = _CHANGED_REST
         else:
             self.using = before
-            self._pause = min(2 * self._pause, _LONGEST_REST)
-        self._rest = self._pause
-        self._best = fmean(self._times[self.threads])
-        self._alone = fmean(self._times[1])
+            self._rest_longer()
+        self._remember()
+
+    def _remember(self) -> None:
+        """What the number in use takes now is what it can do."""
+        usual = fmean(self._times[self.using])
+        if self.using == 1:
+            self._alone = usual
+        else:
+            self._best = usual

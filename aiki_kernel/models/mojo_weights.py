@@ -49,6 +49,7 @@ class MojoWeights:
     frequencies: npt.NDArray[np.float64]  # (rotary/2,), radians a position
     mapped: bool  # from a stored file, nothing was repacked
     read_bytes: int  # of matrices that every token reads
+    layers_share: float  # of those, what belongs to layers: the rest is the head
 
     @classmethod
     def read(cls, file: GGUF, stored: Stored | None = None) -> MojoWeights:
@@ -71,6 +72,7 @@ class MojoWeights:
             frequencies(file, shape),
             found is not None,
             layout.read_bytes,
+            1 - layout.head_bytes / layout.read_bytes,
         )
 
 
@@ -114,9 +116,11 @@ class _Layout:
                 f"({min(self._unused)!r}, {len(self._unused)} in all): choose another file."
             )
         matrices = {name: (rows, columns) for name, _, rows, columns in self._matrices[1:]}
-        self.read_bytes = sum(
-            tile_bytes(file.tensor(name).quant, *size) for name, size in matrices.items()
-        )
+        nbytes = {
+            name: tile_bytes(file.tensor(name).quant, *size) for name, size in matrices.items()
+        }
+        self.read_bytes = sum(nbytes.values())
+        self.head_bytes = nbytes[self._matrices[1][0]]
 
     def plan(self) -> Plan:
         """The words for ``open``."""

@@ -300,7 +300,8 @@ def _fact(value: Any) -> Any:
             return value
         return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
     if isinstance(value, Mapping):
-        return {str(_fact(str(k))): _fact(v) for k, v in list(value.items())[:_MOST_ITEMS]}
+        some = list(value.items())[:_MOST_ITEMS]
+        return {str(_fact(str(name).replace(" ", "_"))): _fact(inner) for name, inner in some}
     items = list(value)
     kept = [_fact(item) for item in items[:_MOST_ITEMS]]
     return kept if len(items) <= _MOST_ITEMS else [*kept, f"+{len(items) - _MOST_ITEMS}"]

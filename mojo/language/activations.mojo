@@ -59,7 +59,7 @@ def encode_token(x: Floats, n: Int, panel: Panel, width: Int, place: Int):
 
 comptime FINE = 8  # one block in so many is coded twice, of most tokens of a long prompt
 comptime SHORT = 96  # with so few tokens all blocks of all of them are
-comptime LATE = 24  # and those of a panel that begins so near to the end
+comptime LATE = 12  # and those of a panel that begins so near to the end
 
 
 def fine_bar(energies: Floats, blocks: Int, keep: Int) -> Float32:
@@ -100,16 +100,18 @@ def refine(
     were slower than all, since no branch predictor guesses which.
     """
     var blocks = n // BLOCK
-    for b in range((blocks + 15) // 16 * 16):
-        var energy = Float32(0)
-        if b < blocks:
-            for j in range(count):
-                var s = panel.scales[unsafe_offset=b * width + j]
-                energy += s * s
-        energies[unsafe_offset=b] = energy
-    var bar = fine_bar(energies, blocks, (blocks + share - 1) // share)
+    var bar = Float32(-1)
+    if share > 1:
+        for b in range((blocks + 15) // 16 * 16):
+            var energy = Float32(0)
+            if b < blocks:
+                for j in range(count):
+                    var s = panel.scales[unsafe_offset=b * width + j]
+                    energy += s * s
+            energies[unsafe_offset=b] = energy
+        bar = fine_bar(energies, blocks, (blocks + share - 1) // share)
     for b in range(blocks):
-        var fine = energies[unsafe_offset=b] >= bar
+        var fine = share == 1 or energies[unsafe_offset=b] >= bar
         panel.fine[unsafe_offset=b] = Int32(1) if fine else Int32(0)
         if not fine:
             continue

@@ -4,7 +4,6 @@ from job import (
     Job,
     width_at,
     panel_at,
-    panels,
     own_room,
     fill_panel,
     hand_over,
@@ -87,16 +86,13 @@ def attention(job: Job, s: Scratch, layer: Int, mut place: Place):
             attend_many(job, s, layer, number, row, place)
         row += job.segment(number, 0)
     place.meet()
-    var mine = 0
-    var end = job.rows()
-    var seen = own_room(job, s, place)
-    if s.alone == 0:
-        mine = place.first(panels(job.rows())) * WIDE
-        end = place.last(panels(job.rows())) * WIDE
-        seen = job.room(s.seen)
+    var seen = job.room(s.seen)
+    if s.alone != 0:
+        seen = own_room(job, s, place)
     row = 0
     for number in range(job.segments()):
-        if job.segment(number, 0) == 1 and row >= mine and row < end:
+        var mine = s.alone != 0 or row // WIDE % place.threads == place.number
+        if job.segment(number, 0) == 1 and mine:
             merge_one(job, s, number, seen.unsafe_offset(row * queries), place.threads)
         row += job.segment(number, 0)
     if m.has_norm(layer, BEFORE_OUTPUT):

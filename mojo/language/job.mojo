@@ -110,15 +110,10 @@ def panels(rows: Int) -> Int:
 
 
 @always_inline
-def first_panel(s: Scratch, place: Place, rows: Int) -> Int:
-    """Where this thread's share of the panels begins: in a step there is one, and all fill it."""
-    return 0 if s.alone != 0 else place.first(panels(rows))
-
-
-@always_inline
-def last_panel(s: Scratch, place: Place, rows: Int) -> Int:
-    """Where it ends."""
-    return 1 if s.alone != 0 else place.last(panels(rows))
+def first_panel(s: Scratch, place: Place) -> Int:
+    """The first of this thread's panels: in turn, since the last ones are the most work. In a step
+    there is one, and all fill it."""
+    return 0 if s.alone != 0 else place.number
 
 
 @always_inline
@@ -162,7 +157,7 @@ def hand_over(
     """Put this thread's panels of activations where the matrices read them."""
     var energies = own_room(job, s, place).unsafe_offset(WIDE * job.model().widest())
     var rows = job.rows()
-    for p in range(first_panel(s, place, rows), last_panel(s, place, rows)):
+    for p in range(first_panel(s, place), panels(rows), place.threads):
         var from_row = x.unsafe_offset(p * WIDE * stride)
         fill_panel(job, s, place, rows, p * WIDE, from_row, stride, columns, needed, energies)
 
@@ -182,7 +177,7 @@ def hand_over_normal(
     var own = own_room(job, s, place)
     var energies = own.unsafe_offset(WIDE * m.widest())
     var rows = job.rows()
-    for p in range(first_panel(s, place, rows), last_panel(s, place, rows)):
+    for p in range(first_panel(s, place), panels(rows), place.threads):
         for j in range(min(WIDE, rows - p * WIDE)):
             var row = x.unsafe_offset((p * WIDE + j) * stride)
             normalise(row, norm, columns, m.epsilon(), own.unsafe_offset(j * columns))

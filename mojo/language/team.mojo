@@ -2,7 +2,8 @@
 
 A team is one block of memory; each word below has a cache line of its own. Helpers are threads
 that Python has made and that stay in `serve`. They spin for some microseconds after a job and
-then sleep in the kernel (futex); within a job whoever waits spins, then yields the core.
+then sleep in the kernel (futex); within a job whoever waits spins, then sleeps too. Nobody yields:
+a yield gives a whole slice of time away, and on busy cores a step took ten times as long.
 """
 from std.atomic import Atomic
 from std.ffi import external_call
@@ -15,13 +16,14 @@ comptime TICKET = 0  # goes up with every job; what helpers sleep on
 comptime ARRIVED = LINE  # goes up with every thread that reaches a barrier; wraps around
 comptime LEAVE = 2 * LINE  # not zero: helpers go home
 comptime ASLEEP = 3 * LINE  # helpers that sleep, or are about to
-comptime JOB = 4 * LINE  # words of the job follow
+comptime WAITING = 4 * LINE  # threads that sleep at a barrier, or are about to
+comptime JOB = 5 * LINE  # words of the job follow
 comptime JOB_WORDS = 16
 comptime JOB_THREADS = 11
 comptime JOB_BEFORE = 13
 comptime TEAM_BYTES = 4 * (JOB + 2 * JOB_WORDS)
 
-comptime PATIENCE = 2000  # pauses before yielding or sleeping, some tens of microseconds
+comptime PATIENCE = 2000  # pauses before sleeping, some tens of microseconds
 comptime FUTEX = 202
 comptime WAIT_PRIVATE = 128
 comptime WAKE_PRIVATE = 129
@@ -77,13 +79,42 @@ struct Place(TrivialRegisterPassable):
         if self.threads == 1:
             return
         self.due += Int32(self.threads)
-        _ = Atomic[Int32].fetch_add(self.team.unsafe_offset(ARRIVED), 1)
-        var spins = 0
-        while read(self.team.unsafe_offset(ARRIVED)) - self.before < self.due:
+        var arrived = self.team.unsafe_offset(ARRIVED)
+        var others = Atomic[Int32].fetch_add(arrived, 1) - self.before
+        if others + 1 >= self.due:
+            if read(self.team.unsafe_offset(WAITING)) > 0:
+                wake(arrived)
+            return
+        for _ in range(PATIENCE):
+            if read(arrived) - self.before >= self.due:
+                return
             pause()
-            spins += 1
-            if spins > PATIENCE:
-                _ = external_call["sched_yield", Int32]()
+        self.sleep()
+
+    @no_inline
+    def sleep(self):
+        """Wait in the kernel until all have arrived; the last one wakes the others."""
+        var arrived = self.team.unsafe_offset(ARRIVED)
+        var waiting = self.team.unsafe_offset(WAITING)
+        _ = Atomic[Int32].fetch_add(waiting, 1)
+        while True:
+            var seen = read(arrived)
+            if seen - self.before >= self.due:
+                break
+            wait(arrived, seen)
+        _ = Atomic[Int32].fetch_add(waiting, -1)
+
+
+@always_inline
+def wait(word: Ints, seen: Int32):
+    """Sleep until somebody wakes this word, unless it is another one already."""
+    _ = external_call["syscall", Int](FUTEX, Int(word), WAIT_PRIVATE, Int(seen), 0, 0, 0)
+
+
+@always_inline
+def wake(word: Ints):
+    """Wake all that sleep on this word."""
+    _ = external_call["syscall", Int](FUTEX, Int(word), WAKE_PRIVATE, 1 << 20, 0, 0, 0)
 
 
 def start(team: Ints):
@@ -93,7 +124,7 @@ def start(team: Ints):
     """
     _ = Atomic[Int32].fetch_add(team, 1)
     if read(team.unsafe_offset(ASLEEP)) > 0:
-        _ = external_call["syscall", Int](FUTEX, Int(team), WAKE_PRIVATE, 1 << 20, 0, 0, 0)
+        wake(team)
 
 
 def next_job(team: Ints, seen: Int32) -> Int32:
@@ -106,7 +137,7 @@ def next_job(team: Ints, seen: Int32) -> Int32:
     var asleep = team.unsafe_offset(ASLEEP)
     _ = Atomic[Int32].fetch_add(asleep, 1)
     while read(team) == seen:
-        _ = external_call["syscall", Int](FUTEX, Int(team), WAIT_PRIVATE, Int(seen), 0, 0, 0)
+        wait(team, seen)
     _ = Atomic[Int32].fetch_add(asleep, -1)
     return read(team)
 
@@ -115,4 +146,4 @@ def dismiss(team: Ints):
     """Send the helpers home."""
     _ = Atomic[Int32].fetch_add(team.unsafe_offset(LEAVE), 1)
     _ = Atomic[Int32].fetch_add(team, 1)
-    _ = external_call["syscall", Int](FUTEX, Int(team), WAKE_PRIVATE, 1 << 20, 0, 0, 0)
+    wake(team)

@@ -169,3 +169,21 @@ def test_a_busy_queue_names_who_waits_and_for_how_long() -> None:
         "4 of 4 run; 3 of 8 wait (aaaa 2, unnamed 1); the oldest for 1.2 s; "
         "curation: 0 run, 1 wait; 12 served, 2 refused; curation made room 1 times"
     )
+
+
+def test_chat_begins_with_what_is_wrong_on_stderr(home: Path) -> None:
+    from fault_server import FaultServer
+
+    (home / "system_health.json").write_text('{"schema_version": 1', "utf-8")
+    with FaultServer() as server:
+        environment = {**os.environ, **server.environment("ok", "test"), "AIKI_DAEMON": "off"}
+        done = subprocess.run(
+            [sys.executable, "-m", "aiki_kernel.cli", "chat", "hello?"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "Health: " in done.stderr
+    assert "Health" not in done.stdout

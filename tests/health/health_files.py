@@ -17,7 +17,8 @@ def booked(paths: Paths, count: int = 1, *, ago_s: float = 1.0, **fields: object
     when = datetime.fromtimestamp(time.time() - ago_s, UTC).isoformat()
     values = {"model": "m", "provider": "p", "latency_s": 2.0, "cost_usd": 0.001, **fields}
     for number in range(count):
-        ledger.record(Entry(when=when, session_id="s", turn_id=f"t{number}", **values))  # type: ignore[arg-type]
+        row = {"session_id": "s", "turn_id": f"t{number}", **values}
+        ledger.record(Entry(when=when, **row))  # type: ignore[arg-type]
     ledger.close()
 
 

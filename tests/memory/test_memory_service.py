@@ -458,3 +458,11 @@ def test_recall_leaves_out_what_is_quarantined_or_has_ended(memory: MemoryServic
     assert memory.get(held.id).metadata["quarantined"] is True
     memory.add("the budget is known", KARI, id=held.id)  # it was let go again
     assert len(memory.recall("budget", KARI, 9).hits) == 3
+
+
+def test_the_only_memory_there_is_counts_when_it_shares_a_word(memory: MemoryService) -> None:
+    memory.add("My dog is called Balto", KARI)
+    (hit,) = memory.recall("what is my dog called", KARI, 5).hits
+    assert hit.score > 0
+    (other,) = memory.recall("where did I park the car", KARI, 5).hits
+    assert other.score == 0

@@ -96,17 +96,19 @@ def test_settings_are_named_when_they_change_and_never_told(aiki_home):
     assert "private" not in audit_of(aiki_home).path.read_text()
 
 
-def test_the_command_shows_and_verifies_and_fails_where_a_line_was_changed(aiki_home):
-    assert run("memory", "audit").data == {"events": []}
+def test_the_command_shows_and_verifies_and_fails_where_a_line_was_changed(aiki_home, monkeypatch):
+    monkeypatch.setenv("AIKI_DAEMON", "off")
+    monkeypatch.setenv("AIKI_MEMORY__EMBEDDER", "wordllama")
+    assert run("memory", "audit").data["quarantined"] == []
     run("config", "set", "model", "local")
     run("config", "set", "model", "openai/gpt-5")
     shown = run("memory", "audit", "--event", "config", "-k", "1")
-    assert [event["seq"] for event in shown.data["events"]] == [2]
+    assert [event["seq"] for event in shown.data["events"]] == [3]
     assert "config.change" in shown.text
     good = run("memory", "audit", "--verify", "--json")
     assert (good.status, json.loads(good.text)["whole"]) == (0, True)
     path = aiki_home / "audit.jsonl"
-    path.write_text(path.read_text().replace("config.change", "config.chance", 1))
+    path.write_text(path.read_text().replace("daemon.start", "daemon.stare", 1))
     bad = run("memory", "audit", "--verify")
     assert bad.status == 1
     assert "audit.jsonl line 1" in bad.text

@@ -144,6 +144,24 @@ def test_chunks_single_tokens_and_threads_agree(swift: LocalModel, threads: int)
     assert state.length == len(ids)
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_probe_with_another_number_of_threads_changes_no_score(
+    smollm_path: Path, count: int
+) -> None:
+    model = loaded(smollm_path, threads=2)
+    if model.threads == 1:
+        pytest.skip("ONE CPU HERE: there is no other number of threads")
+    pace = model._paces[int(count > mojo_engine.MOST_SEGMENTS)]
+    ids = list(range(40, 40 + count))
+    for using in (2, 1):
+        pace.using, pace.probing = using, False
+        expected = scores(model, ids)
+        pace.using, pace.probing = using, True
+        found = scores(model, ids)
+        assert not pace.probing
+        assert np.allclose(found, expected, atol=1e-3)
+
+
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
 
 

@@ -1,0 +1,172 @@
+"""Which memories an answer had, and why not others: kept for the latest replies.
+
+::
+
+    AIKI_HOME/recollections.sqlite     one row a reply: ids, ranks and scores, no text
+
+A row is written behind the answer, by the process that gave it, and outlives a restart; the
+oldest go. Texts stay in the memory alone, so what is forgotten there is nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiki_kernel.errors import AikiError
+
+if TYPE_CHECKING:
+    from aiki_kernel.config import Settings
+    from aiki_kernel.memory.records import Hit
+    from aiki_kernel.mind.run import Run
+
+MOST = 2000
+"""Replies that are kept."""
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS recollection (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    turn_id TEXT NOT NULL UNIQUE,
+    session_id TEXT NOT NULL,
+    at TEXT NOT NULL,
+    data TEXT NOT NULL
+) STRICT
+"""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recollection:
+    """One reply's recall. ``hits`` have id, score, ranks, scores and ``fate``; ``dropped`` what
+    was found and never became a hit, with the same keys and ``of``, whose like it is."""
+
+    turn_id: str
+    session_id: str
+    at: str
+    data: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("turn_id", "session_id", "at")
+        return {**{name: getattr(self, name) for name in names}, **self.data}
+
+
+class Recollections:
+    """The file; made with the first reply. Thread-safe, and many processes may write."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path, self.settings = path, settings
+        self._lock = threading.Lock()
+
+    def keep(self, run: Run) -> None:
+        """Write down the recall of a message. A failure is logged: the answer stands."""
+        try:
+            self.put(recollected(run, self.settings))
+        except (sqlite3.Error, OSError) as error:
+            _log.warning("%s was not written (%s)", self.path.name, error)
+
+    def put(self, *rows: Recollection) -> None:
+        """Write rows, and let the oldest go."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, closing(self._open()) as db, db:
+            db.executemany(
+                "INSERT OR REPLACE INTO recollection (turn_id, session_id, at, data) "
+                "VALUES (?, ?, ?, ?)",
+                [
+                    (row.turn_id, row.session_id, row.at, json.dumps(row.data, ensure_ascii=False))
+                    for row in rows
+                ],
+            )
+            db.execute(
+                "DELETE FROM recollection WHERE id <= (SELECT max(id) FROM recollection) - ?",
+                (MOST,),
+            )
+
+    def latest(self, limit: int = 20, session_id: str = "") -> list[Recollection]:
+        """The newest first; of one session where it is named. Raises :class:`AikiError`."""
+        where, values = ("WHERE session_id = ?", [session_id]) if session_id else ("", [])
+        return self._read(f"{where} ORDER BY id DESC LIMIT ?", [*values, limit])
+
+    def find(self, beginning: str) -> list[Recollection]:
+        """Those whose turn id begins so, the newest first. Raises :class:`AikiError`."""
+        return self._read(
+            "WHERE substr(turn_id, 1, ?) = ? ORDER BY id DESC LIMIT 3",
+            [len(beginning), beginning.lower()],
+        )
+
+    def _read(self, rest: str, values: Sequence[Any]) -> list[Recollection]:
+        if not self.path.exists():
+            return []
+        try:
+            with closing(self._open()) as db:
+                rows = db.execute(
+                    f"SELECT turn_id, session_id, at, data FROM recollection {rest}",  # noqa: S608
+                    values,
+                ).fetchall()
+            return [Recollection(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+        except (sqlite3.Error, ValueError) as error:
+            raise AikiError(
+                f"{self.path} cannot be read ({error}): move it away, a new one is made."
+            ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=30)
+        try:
+            found = int(db.execute("PRAGMA user_version").fetchone()[0])
+            if found > _VERSION:
+                raise AikiError(
+                    f"{self.path} was written by a newer AIKI: update with "
+                    "`pip install -U aiki-kernel`."
+                )
+            if found < _VERSION:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute(_SCHEMA)
+                db.execute(f"PRAGMA user_version = {_VERSION}")
+                self.path.chmod(0o600)
+            # A row lost to a power cut is no loss that anybody must wait against.
+            db.execute("PRAGMA synchronous=NORMAL")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def recollected(run: Run, settings: Settings) -> Recollection:
+    """What is kept of a message's recall: who ranked what where, and what became of it."""
+    hits, memory = run.recall.hits, settings.memory
+    used = {hit.id for hit in run.used}
+    best = max((hit.score for hit in hits), default=0.0)
+    least = memory.relevance * best
+    rows = [{**_row(hit), "fate": "used" if hit.id in used else _fate(hit, least)} for hit in hits]
+    data = {
+        "model": run.name,
+        "hits": rows,
+        "dropped": [one.to_json() for one in run.recall.dropped],
+        "least_score": round(least, 4),
+        "recall_k": memory.recall_k,
+        "recall_tokens": memory.recall_tokens,
+        "relevance": memory.relevance,
+        "backend": run.recall.backend.to_json(),
+        "seconds": {name: round(value, 5) for name, value in run.recall.seconds.items()},
+        "note": run.recall.note,
+    }
+    return Recollection(run.turn_id, run.conversation.session_id, run.created_at, data)
+
+
+def _fate(hit: Hit, least: float) -> str:
+    return "relevance" if hit.score <= 0 or hit.score < least else "budget"
+
+
+def _row(hit: Hit) -> dict[str, Any]:
+    return {
+        "id": hit.id,
+        "score": round(hit.score, 4),
+        "ranks": dict(hit.ranks),
+        "scores": {name: round(score, 4) for name, score in hit.scores.items()},
+    }
