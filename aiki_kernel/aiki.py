@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aiki_kernel.mind.routing.planner import Planner
     from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.models.provider import Provider
+    from aiki_kernel.models.response_cache import ResponseCache
 
 T = TypeVar("T")
 Rows = list[dict[str, Any]]
@@ -61,6 +62,7 @@ class Aiki:
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._consciousness: Consciousness | None = None
+        self._responses: ResponseCache | None = None
         self._provider: Provider | None = None
         self._telemetry: Telemetry | None = None
         self._ledger: Ledger | None = None
@@ -100,6 +102,7 @@ class Aiki:
                 from aiki_kernel.mind.labels import Labels
                 from aiki_kernel.mind.recollection import Recollections
                 from aiki_kernel.mind.telemetry import Telemetry
+                from aiki_kernel.models.cached_port import CachedPort
                 from aiki_kernel.models.fallback import Fallback
                 from aiki_kernel.models.provider import Provider
                 from aiki_kernel.safety.audit import audit_of
@@ -107,7 +110,8 @@ class Aiki:
                 self._telemetry = Telemetry.of(self.settings.otel)
                 self._provider = Provider(self.settings, self.connection.local_client)
                 budget = Budget(self.ledger.file, self.settings)
-                port = Fallback(self._provider, self.settings, gate=budget)
+                chain = Fallback(self._provider, self.settings, gate=budget)
+                port = CachedPort(chain, self.settings, self.responses, self.paths.models)
                 self._consciousness = Consciousness(
                     self.connection.memory,
                     port,
@@ -122,6 +126,18 @@ class Aiki:
                     Recollections(self.paths.recollections, self.settings),
                 )
             return self._consciousness
+
+    @property
+    def responses(self) -> ResponseCache:
+        """The response cache; no file is made before something is kept in it."""
+        from aiki_kernel.models.response_cache import ResponseCache
+
+        with self._lock:
+            if self._responses is None:
+                wanted = self.settings.cache
+                most = int(wanted.size_mb * 1e6)
+                self._responses = ResponseCache(self.paths.responses, most, wanted.days)
+            return self._responses
 
     @property
     def personas(self) -> Roster:
@@ -160,6 +176,9 @@ class Aiki:
             parts = (self._consciousness, self._provider, self._telemetry)
             self._retired += [part for part in parts if part is not None]
             self._consciousness = self._provider = self._telemetry = None
+            if self._responses is not None:
+                self._responses.close()
+                self._responses = None
             if not keep and self._connection is not None:
                 self._retired.append(self._connection)
                 self._connection = None
@@ -201,6 +220,8 @@ class Aiki:
             elif part is not None:
                 await part.aclose()
         self._retired.clear()
+        if self._responses is not None:
+            self._responses.close()
 
     # -- synchronous ------------------------------------------------------------------------
 
@@ -220,10 +241,15 @@ class Aiki:
 
     def health(self) -> dict[str, Any]:
         """The state of the memory daemon and what it owns, and under "routing" the breakers
-        of the models and the latest hops from one to another, as this process saw them."""
+        of the models and the latest hops from one to another, as this process saw them, and
+        under "response_cache" how often that answered."""
         from aiki_kernel.models.breaker import BREAKER
 
-        return {**self._runner.run(self.connection.health()), "routing": BREAKER.health()}
+        return {
+            **self._runner.run(self.connection.health()),
+            "routing": BREAKER.health(),
+            "response_cache": self.responses.health(),
+        }
 
     def usage(self) -> dict[str, Any]:
         """Tokens and cost of all calls in the ledger."""

@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aiki_kernel.config_cache import Cache as Cache
 from aiki_kernel.config_curation import Curation as Curation
 from aiki_kernel.config_health import Health as Health
 from aiki_kernel.config_routing import Budget as Budget
@@ -178,6 +179,7 @@ class Settings(BaseSettings):
     routing: Routing = Routing()
     consult: Consult = Consult()
     budget: Budget = Budget()
+    cache: Cache = Cache()
     otel: Otel = Otel()
     health: Health = Health()
 
@@ -252,6 +254,10 @@ class Paths:
     @property
     def models(self) -> Path:
         return self.home / "models"
+
+    @property
+    def responses(self) -> Path:
+        return self.home / "cache" / "responses.sqlite"
 
     @property
     def log(self) -> Path:

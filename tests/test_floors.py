@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "aiki_kernel"
 FLOORS = [
     {
         "config",
+        "config_cache",
         "config_curation",
         "config_health",
         "config_routing",

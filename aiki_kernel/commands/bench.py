@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+from aiki_kernel.commands import bench_curate as bench_curate
 from aiki_kernel.commands import bench_embed as bench_embed
 from aiki_kernel.commands import bench_generate as bench_generate
 from aiki_kernel.commands import bench_health as bench_health

@@ -103,6 +103,7 @@ def eval_(
     cheap: Annotated[str, Arg("the model that does the work", complete=_models)] = "",
     reuse: Annotated[float | None, Arg("share of insights used again; else 0 to 75 %")] = None,
     escalated: Annotated[float, Arg("share of insights that are not trusted")] = 0.0,
+    cached: Annotated[float, Arg("share of a context that a warm cache holds")] = 0.9,
 ) -> Result:
     """Replay messages through smart-only, cheap-only and consultant at today's prices.
 
@@ -112,7 +113,7 @@ def eval_(
     """
     from aiki_kernel.mind.policies import Terms, replay
 
-    for name, share in (("reuse", reuse), ("escalated", escalated)):
+    for name, share in (("reuse", reuse), ("escalated", escalated), ("cached", cached)):
         if share is not None and not 0.0 <= share <= 1.0:
             raise UsageError(f"--{name} is a share from 0 to 1, not {share:g}.")
     steps = _own(context) if trace is None else _read(trace)
@@ -127,6 +128,7 @@ def eval_(
                 insight=settings.insight_tokens,
                 reuse=rate,
                 escalated=escalated,
+                cached=cached,
                 **ways,
             )
             found = replay(steps, *pair, terms)
@@ -140,6 +142,7 @@ def eval_(
         "cheap": pair[1].name,
         "prices": [one.source for one in pair],
         "escalated": escalated,
+        "cached": cached,
         "sections": sections,
     }
     head = (

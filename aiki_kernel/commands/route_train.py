@@ -83,6 +83,7 @@ def eval_(
     embedder: Annotated[
         Embedder, Arg("whose embeddings: auto is wordllama where it is installed")
     ] = "auto",
+    nested: Annotated[bool, Arg("also with weights picked anew without the held-out part")] = False,
 ) -> Result:
     """Print how routers would have chosen: APGR, CPT(50), CPT(80), strong calls for 95 %.
 
@@ -96,7 +97,7 @@ def eval_(
     name = _chosen(embedder)
     vectors = vectors_of(context, answered.texts, name) if name else None
     with progress(context, "Held-out folds") as step:
-        sections = validation.table(answered, vectors, step)
+        sections = validation.table(answered, vectors, step, nested=nested)
     text = [_text(context, section) for section in sections]
     html = "".join(_table(section).html() for section in sections)
     notes = [note for section in sections if (note := validation.plateau(section))]

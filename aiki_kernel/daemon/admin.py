@@ -217,6 +217,18 @@ class MemoryAdmin(WaveAdmin):
         """Counts and sizes."""
         return await self.door.call("GET", "/memory/stats")  # type: ignore[no-any-return]
 
+    async def curation(self) -> dict[str, Any]:
+        """What awaits curation, what was done, and what was turned away, by reason."""
+        return await self.door.call("GET", "/memory/curation")  # type: ignore[no-any-return]
+
+    async def curate(
+        self, *, again: bool = False, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """Curate all that waits; with ``again`` what was there before curation, too."""
+        return await self._long(  # type: ignore[no-any-return]
+            "/memory/curate", {"again": again}, progress
+        )
+
     async def held(self, scope: Scope, limit: int = 50) -> Records:
         """Memories in quarantine, newest first."""
         body = {"scope": scope_to_json(scope), "limit": limit}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.config import Paths, Settings
+from aiki_kernel.daemon.curation import Curator
 from aiki_kernel.daemon.generation import GenerationQueue
 from aiki_kernel.daemon.local import LocalModels
 from aiki_kernel.daemon.spool import Replayed, Spool
@@ -49,6 +50,7 @@ class Engine:
         self.spool = Spool(paths.spool)
         self.models = LocalModels(settings, paths)
         self.queue = GenerationQueue(settings.server.queue, settings.local.parallel)
+        self.curator = Curator(self)
         self.on_tick: list[Callable[[], None]] = []
         self.started_at = time.time()
         self.last_request = time.monotonic()
@@ -70,6 +72,12 @@ class Engine:
                 target=self._keep_house, name="aiki-housekeeping", daemon=True
             )
             self._tick_thread.start()
+            self.curator.start()
+
+    @property
+    def opened(self) -> MemoryService | None:
+        """The memory if it is open; it is not opened for this."""
+        return self._memory
 
     @property
     def memory(self) -> MemoryService:
@@ -129,6 +137,7 @@ class Engine:
         backend: str = "",
     ) -> Recall:
         """As :meth:`MemoryService.recall`."""
+        self.curator.message()
         return self.memory.recall(query, scope, limit, exclude, backend)
 
     def remember(self, turn: Turn) -> Stored:
@@ -136,6 +145,7 @@ class Engine:
 
         Raises :class:`StoreError` when neither was possible.
         """
+        self.curator.message()
         try:
             ids = self.memory.remember(turn)
         except RefusedError as error:  # its file says so: it would be refused again
@@ -228,6 +238,7 @@ class Engine:
             "queue": self.queue.health(),
             "models": self.models.health(),
             "spool": spool,
+            "curation": self.curator.status(),
             "audit": {"missed": self.audit.missed, "error": self.audit.error},
         }
 
@@ -240,6 +251,7 @@ class Engine:
         """Finish what runs, flush and close the store. Safe to call twice."""
         self.refuse()
         self._closed.set()
+        self.curator.close()
         self.queue.close()
         thread = self._tick_thread
         if thread is not None and thread is not threading.current_thread():

@@ -250,6 +250,17 @@ def _replay(engine: Engine, body: Body) -> Any:
     return plain(engine.replay())
 
 
+def _curation(engine: Engine, body: Body) -> Any:
+    from aiki_kernel.daemon.curation_model import status_of
+
+    return status_of(engine)
+
+
+def _curate(engine: Engine, body: Body) -> Iterator[Mapping[str, Any]]:
+    again = take(body, "again", bool, False)
+    return with_progress(lambda report: engine.curator.finish(report, again=again))
+
+
 def _path(body: Body, name: str) -> Path:
     path = Path(take(body, name, str))
     if not path.is_absolute():
@@ -331,6 +342,8 @@ ROUTES = [
     _post("revert", _answers(_held_or_not("revert"), personas=False)),
     _post("replay", _answers(_replay, personas=False)),
     Route("/memory/stats", _answers(_stats, personas=False), methods=["GET"]),
+    Route("/memory/curation", _answers(_curation, personas=False), methods=["GET"]),
+    _post("curate", _streams(_curate, personas=False)),
     _post("export", _streams(_export)),
     _post("import", _from_here(_streams(_import))),
     _post("reembed", _streams(_reembed, personas=False)),

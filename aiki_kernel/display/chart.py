@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 920, 560
-LEFT, RIGHT, TOP, BOTTOM = 74, 262, 58, 62
+LEFT, RIGHT, TOP, BOTTOM = 74, 262, 58, 70
 ROW = 15.0  # least distance between two labels
+_DIGIT = 7.0  # at most the width of a digit
 GROUND, INK, SOFT, GRID = "#ffffff", "#1f2933", "#5f6b7a", "#e4e7eb"
 FONT = "font-family='system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'"
 
@@ -93,10 +94,15 @@ class Chart:
             parts.append(_rule(LEFT, y, WIDTH - RIGHT, y))
             parts.append(_text(LEFT - 8, y + 4, self.y_text(10.0**power), 12, SOFT, "end"))
         first, last = math.ceil(across.low), math.floor(across.high)
-        for x in self.x_ticks or [10.0**power for power in range(first, last + 1)]:
-            at = across(x)
-            parts.append(_rule(at, TOP, at, HEIGHT - BOTTOM))
-            parts.append(_text(at, HEIGHT - BOTTOM + 18, self.x_text(x), 12, SOFT, "middle"))
+        free = [-math.inf, -math.inf]  # where the last number of each row ends
+        for x in sorted(self.x_ticks) or [10.0**power for power in range(first, last + 1)]:
+            at, text = across(x), self.x_text(x)
+            half = _DIGIT * len(text) / 2
+            row = int(at - half < free[0])  # a number too near to the one before goes below it
+            free[row] = at + half + _DIGIT
+            parts.append(_rule(at, TOP, at, HEIGHT - BOTTOM + 4 + 13 * row))
+            down_to = HEIGHT - BOTTOM + 18 + 13 * row
+            parts.append(_text(at, down_to, text, 12, SOFT, "middle"))
         middle = (LEFT + WIDTH - RIGHT) / 2
         parts.append(_text(middle, HEIGHT - 18, self.x_label, 13, anchor="middle"))
         upward = f"transform='rotate(-90 16 {(TOP + HEIGHT - BOTTOM) / 2:.0f})'"

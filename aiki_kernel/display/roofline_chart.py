@@ -7,8 +7,16 @@ from typing import Any
 
 from aiki_kernel.display.chart import Chart, Line
 
-COLORS = {("mojo", False): "#c2410c", ("mojo", True): "#ea580c"}
-PEERS = {False: "#1d4ed8", True: "#3b82f6"}  # True: one thread
+ONE = {
+    "mojo": "#c2410c",
+    "numpy": "#6d28d9",
+    "llama.cpp": "#1d4ed8",
+    "llama.cpp Q4_0": "#0f766e",
+    "transformers+torch": "#9d174d",
+}
+MORE = {"mojo": "#f59e0b", "llama.cpp": "#60a5fa", "llama.cpp Q4_0": "#4fb89f"}
+OTHER = "#5f6b7a"
+"""One hue an engine: dark for one thread, light for more."""
 
 
 def roofline_chart(found: Mapping[str, Any]) -> Chart:
@@ -29,7 +37,7 @@ def roofline_chart(found: Mapping[str, Any]) -> Chart:
         Line(
             f"{engine}, {_threads(threads)}",
             list(at.items()),
-            COLORS.get((engine, threads == 1), PEERS[threads == 1]),
+            (ONE if threads == 1 else MORE).get(engine, OTHER),
         )
         for (engine, threads), at in points.items()
     ]
@@ -48,7 +56,7 @@ def roofline_chart(found: Mapping[str, Any]) -> Chart:
         f"{found['model']}; left prompts, right decoding one token at a time",
         sorted(x / 1e6 for x in set(places.values())),
         x_text="{:,.3g}".format,
-        y_text="{:,g}".format,
+        y_text=lambda speed: f"{speed:,.0f}" if speed >= 1 else f"{speed:g}",
     )
 
 

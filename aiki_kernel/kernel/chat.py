@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -189,12 +189,22 @@ class Chat:
         return StdoutView(publisher) if mode == "stdout" else FinalView(publisher)
 
 
-_OPTIONS: Mapping[str, tuple[str, type]] = {
+def _yes(word: str) -> bool:
+    """Yes or no, in the words that people use."""
+    if word.lower() in ("yes", "on", "true", "ja"):
+        return True
+    if word.lower() in ("no", "off", "false", "nei"):
+        return False
+    raise UsageError(f"%%aiki: --cache wants yes or no, not {word!r}.")
+
+
+_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "--model": ("model", str),
     "--temperature": ("temperature", float),
     "--max-tokens": ("max_tokens", int),
     "--top-p": ("top_p", float),
     "--seed": ("seed", int),
+    "--cache": ("cache", _yes),
 }
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from aiki_kernel.memory.curation_gate import hollow
 from aiki_kernel.memory.curation_text import amounts, dates, sentences, supposing, words
-from aiki_kernel.memory.curation_words import PRONOUNS
+from aiki_kernel.memory.curation_words import HOLLOW, PRONOUNS
 from aiki_kernel.memory.window import moment
 
+_BESIDE = 3  # telling words that a sentence may have beside its fact
 _LONGEST = 300  # characters of a sentence that is read
 _STOPS = (
     r"(?=[.,;:!?)\n]|$|\s(?:and|but|because|since|for|with|from|after|before|so|now|last|this|next|"
@@ -123,7 +124,8 @@ def only_facts(text: str, slots: Sequence[str]) -> bool:
         read = _read(sentence)
         if not read or not {fact.slot for fact in read} <= wanted:
             return False
-        if len(words(sentence)) > 14:  # it says more than the fact
+        told = {word for fact in read for word in words(f"{fact.slot} {fact.value}")}
+        if len([w for w in words(sentence) if w not in HOLLOW and w not in told]) > _BESIDE:
             return False
     return True
 

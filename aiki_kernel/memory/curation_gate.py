@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiki_kernel.memory.curation_text import sentences, without_speaker, words
 from aiki_kernel.memory.curation_words import (
@@ -25,6 +26,7 @@ from aiki_kernel.memory.curation_words import (
     THANKS,
 )
 
+_ASKED = 4  # words of a question that may still ask nothing
 _LONGEST = 16  # words of a sentence that may still say nothing
 _NAME = re.compile(r"[A-ZÆØÅ][\w'’-]*")
 _TOKEN = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*", re.UNICODE)
@@ -33,10 +35,14 @@ _WELLBEING = re.compile(
     r"^(?:and |so |og |så )?(?:how(?:'s| is| are| have)? (?:it going|(?:are )?you(?: doing| been|"
     r" today)*|"
     r"things(?: going)?|everything(?: going)?|life|your day(?: going)?)|how do you do|what'?s up|"
-    r"what'?s new|you (?:ok|okay|good|alright)|hvordan (?:går det|har du det|står det til)|"
+    r"what'?s new|long time(?: no (?:see|talk|speak|chat))?|lenge siden(?: sist)?|you (?:ok|okay|"
+    r"good|alright)|hvordan (?:går det|har du det|står det til)|står det (?:bra )?til|"
     r"åssen går det|går det bra|alt (?:bra|vel)|hva skjer)(?: (?:with|for) (?:you|deg)| med deg| "
     r"i dag|"
     r" today| a?nd? you| \w{2,12})?$"
+)
+_TIME_OF_DAY = re.compile(
+    r"\b(god)(?: morgen| kveld| natt| ettermiddag| dag| helg)\b", re.IGNORECASE
 )
 _STOCK = re.compile(
     r"^(?:(?:great|sure|of course|certainly|absolutely|selvfølgelig|gjerne|ja) )?(?:"
@@ -54,7 +60,10 @@ _STOCK = re.compile(
     r"som en? (?:ki|ai|språkmodell).*|jeg er en? (?:ki|ai)[ -]?\w*.*"
     r")$"
 )
-_LEAD = r"^(?:[#>*\-\s\[\]`]|\d{4}-\d\d-\d\d[t ][\d:.,z+]+)*\s*"
+_LEAD = (
+    r"^(?:[#>*\-\s\[\]`]|\d{4}-\d\d-\d\d[t ][\d:.,z+]+)*"
+    r"(?:\b(?:info|debug|notice|warn(?:ing)?)\b[\]:\s]+)?"
+)
 _BOOT = re.compile(
     _LEAD + r"(?:"
     r"(?:you are|you're|your name is|du er|du heter) .{0,60}(?:assistant|chatbot|ai agent|ai model|"
@@ -64,14 +73,15 @@ _BOOT = re.compile(
     r"(?:session|kernel|daemon|økt|økten|kjernen|assistenten) .{0,14}"
     r"\b(?:started|initiali[sz]ed|ready|loaded|restarted|startet|klar|lastet)\b|"
     r"(?:loading|loaded|initiali[sz]ing|booting|laster|lastet|leser inn|initialiserer) .{0,40}"
-    r"(?:memories|tools?|plugins?|config\w*|profile|workspace|minner|verktøy|innstillinger|profil)|"
+    r"(?:memories|\w+\.md|tools?|plugins?|config\w*|profile|workspace|minner|verktøy|"
+    r"innstillinger|profil)|"
     r"(?:agents|claude|soul|memory|identity|bootstrap|tools|user)\.md\b"
     r")",
     re.IGNORECASE,
 )
 _BOOT_TOO = re.compile(
     _LEAD + r"(?:"
-    r"(?:info|debug|warn(?:ing)?)\b[\s:\]]|"
+    r"\[?(?:info|debug|notice)\b|"
     r"(?:instructions?|instruksjoner?|identity|identitet|persona|guidelines|retningslinjer|rules|"
     r"regler|tools|verktøy|current (?:date|time)|dagens dato|session(?: id)?|økt(?:-id)?|"
     r"user profile|brukerprofil|model|modell|temperature|language|språk|version|versjon)\s*(?::|"
@@ -152,10 +162,31 @@ def hollow(sentence: str, role: str | None = None) -> str:
         return "praise"
     if role == "assistant" and _stock(sentence):
         return "stock"
-    if _WELLBEING.match(plain):
+    whole = _clause(sentence)
+    if whole:
+        return whole
+    clauses = [part for part in re.split(r"[,;:–—]\s+|\s+-\s+", sentence) if words(part)]
+    kinds = [_clause(part) or _called(part) for part in clauses]
+    if len(clauses) < 2 or not all(kinds) or kinds == ["name"] * len(kinds):
+        return ""
+    return next(kind for kind in kinds if kind != "name")
+
+
+def _called(clause: str) -> str:
+    """Whether a clause is nothing but somebody's name."""
+    tokens = _TOKEN.findall(clause)
+    return "name" if len(tokens) <= 2 and all(_NAME.fullmatch(token) for token in tokens) else ""
+
+
+def _clause(sentence: str) -> str:
+    """What kind of nothing a clause says."""
+    sentence = _TIME_OF_DAY.sub(r"\1", sentence)
+    if _WELLBEING.match(" ".join(words(sentence))):
         return "greeting"
     tokens = _TOKEN.findall(sentence)
     if len(tokens) > _LONGEST or any(sign.isdigit() for sign in sentence):
+        return ""
+    if sentence.rstrip("\"'”») ").endswith("?") and len(tokens) > _ASKED:
         return ""
     said: list[str] = []
     addressed = False
@@ -197,7 +228,12 @@ def _restates(text: str, prompts: Sequence[str]) -> bool:
     mine = _threes(text)
     if len(mine) < 4:
         return False
-    return any(len(mine & _threes(prompt)) >= 0.6 * len(mine) for prompt in prompts)
+    return any(len(mine & _of_prompt(prompt)) >= 0.6 * len(mine) for prompt in prompts)
+
+
+@lru_cache(maxsize=256)
+def _of_prompt(prompt: str) -> set[tuple[str, ...]]:
+    return _threes(prompt)
 
 
 def _threes(text: str) -> set[tuple[str, ...]]:

@@ -18,7 +18,9 @@ from aiki_kernel.memory.curation_words import (
 from aiki_kernel.memory.lexical import FUNCTION_WORDS
 
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*", re.UNICODE)
-_SENTENCE = re.compile(r"(?<=[.!?…])(?<!\b\d\.)(?<!\b\d\d\.)(?<!\bkl\.)[\"'”»)\]]*\s+|\s*\n+\s*")
+_SENTENCE = re.compile(
+    r"(?:(?<=[.!?…])(?<!\d\.)(?<!\bkl\.)|(?<=\d\.)(?=\s+[A-ZÆØÅ]))[\"'”»)\]]*\s+|\s*\n+\s*"
+)
 _NORDIC = re.compile("[æøåÆØÅ]")
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 

@@ -20,36 +20,51 @@ FUNCTION = _set(" ".join(FUNCTION_WORDS.values())) | _set(
 )
 
 GREETING = _set(
+    "hilsen mvh tilbake "
     "hi hello hey heya hiya howdy yo greetings morning afternoon evening hei hallo heisann "
     "hallaien "
     "heihei morn morna godmorgen god heipå"
 )
 FAREWELL = _set(
+    "farvel tata cheerio xoxo klem "
     "bye goodbye byebye cya ya later soon night goodnight farewell hade hadet snakkes sees vises "
     "natta godnatt adjø senere"
 )
 THANKS = _set(
+    "np thankyou tack kudos takke takket "
     "thanks thank thx ty tysm cheers appreciate appreciated grateful takk tusen takker hjertelig "
     "setter pris takknemlig"
 )
 ASSENT = _set(
+    "grei grejt fair deal yup aye affirmative confirmed course naturally clearly precisely "
+    "obviously "
+    "sikkert opplagt absolutt definitivt selvsagt såklart bekreftet mhm "
     "ok okay okey k kk yes yeah yep yup yea ya no nope nah sure right alright alrighty fine agreed "
     "agree exactly absolutely definitely totally indeed true understood gotcha got noted roger "
     "correct great deal done ja jo nei neida joda ok okei greit fint javisst selvfølgelig enig "
     "akkurat nettopp stemmer riktig forstått skjønner notert mottatt avtale klart jepp"
 )
 PRAISE = _set(
+    "clever beautiful gorgeous impressive incredible fab fabulous splendid magnificent "
+    "hehe hihi wonderfully congrats congratulations bravo kewl dope lit fun funny "
+    "imponerende gratulerer hurra morsomt artig vakkert knall rått dritbra topp genialt "
+    "lovende interessant interesting "
     "good nice cool awesome amazing wonderful fantastic perfect excellent lovely brilliant super "
     "sweet neat wow whoa haha hahaha lol yay oh ah aw aww hmm mm mhm glad happy proud kind best "
     "bra flott supert topp kult konge nydelig fantastisk utmerket herlig perfekt hyggelig koselig "
     "oi jøss hæ haha ler deilig kjempebra kjempefint strålende"
 )
 COURTESY = _set(
+    "pleased meet excuse pardon apologies bless luckily velbekomme gleder meg "
+    "unnskyldning lei stress "
     "please sorry worries problem pleasure welcome help helps helped helpful luck lucky care enjoy "
     "hope anytime vær snill unnskyld beklager velkommen hjelp hjelpen hjalp lykke ønsker ønske "
     "håper bare hyggelig problem fare årsak ha det bra"
 )
 FILLER = _set(
+    "thing bet mention forward looking hear makes make sense enough works course back "
+    "mate buddy dude man guys friend tonight ahead keep rest stay safe ting høre orden "
+    "null går grei hele hver hva kar venn videre mye nok til "
     "really very so much too lot lots all just well then now again here there also even still "
     "sounds sound looks look see talk catch chat speak around day weekend one everyone going doing "
     "been up anything everything things it's that's like bit little always means mean veldig så "
@@ -62,6 +77,9 @@ HOLLOW = SOCIAL | FILLER | FUNCTION
 """Words that a sentence may be made of without saying anything."""
 
 REPEATING = _set(
+    "sagt fortalt nevnt husket husker according memory memories recall recalled far stated "
+    "earlier noted repeating "
+    "repeated ifølge minnet minne vidt opplyste skrev wrote written notes notater "
     "said mentioned told remember remind reminder again earlier before already repeat once more "
     "fyi btw actually basically honestly anyway sa nevnte fortalte husk minner tidligere allerede "
     "gjentar forresten egentlig altså"

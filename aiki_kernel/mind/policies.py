@@ -3,19 +3,30 @@
 Smart-only reads the whole context and writes the answer; cheap-only likewise. The consultant
 policy shows the smart model a distilled problem and has it write an insight, unless a stored
 one is used again; the cheap model reads the context and the insight and writes the answer;
-where the insight is not trusted the smart model does the work as well. With warm caches the
-context (and of the consultant's prompt nothing: it is new each time) is read at the cached
-price. Unknown prices make a sum unknown.
+where the insight is not trusted the smart model does the work as well. Unknown prices make a
+sum unknown.
+
+The formula, with prices ``in``, ``read`` and ``out`` of each model, a context of ``n`` tokens of
+which the share ``h`` lies in the prompt cache, an answer of ``a``, a problem of ``p`` (never more
+than ``n``), an insight of ``i``, a share ``r`` of insights used again and ``e`` not trusted::
+
+    read(model, n, h) = h n read + (1 - h) n in
+    smart-only = read(smart, n, h) + a out_smart
+    cheap-only = read(cheap, n, h') + a out_cheap
+    consultant = (1 - r) (p in_smart + i out_smart) + e smart-only
+                 + (1 - e) (read(cheap, n, h') + i in_cheap + a out_cheap)
+
+Cold caches are ``h = h' = 0``. Warm ones are 0.9 by default: the newest tokens of a context (the
+question, what was recalled) are never in the cache, and that tenth is what a good part of
+a warm call costs. The distilled problem is new each time and read at the full price. What it
+costs to write a cache is not in it: whoever keeps a conversation going has paid that once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from aiki_kernel.models.cards import ModelCard
+from typing import Any, Protocol
 
 POLICIES = ("smart-only", "cheap-only", "consultant")
 
@@ -45,7 +56,8 @@ class Step:
 @dataclass(frozen=True)
 class Terms:
     """The consultant's sizes in tokens, the share of insights used again, and the share of
-    consultations after which the smart model does the work itself."""
+    consultations after which the smart model does the work itself. ``cached`` is the share of a
+    context that a warm cache holds."""
 
     problem: int = 1000
     insight: int = 500
@@ -53,16 +65,31 @@ class Terms:
     escalated: float = 0.0
     warm: bool = False
     warm_executor: bool | None = None
+    cached: float = 0.9
+
+    def hit(self, context: int, *, executor: bool) -> int:
+        """Tokens of a context that are read from the cache."""
+        warm = self.warm
+        if executor and self.warm_executor is not None:
+            warm = self.warm_executor
+        return int(self.cached * context) if warm else 0
 
 
-def cost(policy: str, step: Step, smart: ModelCard, cheap: ModelCard, terms: Terms) -> float | None:
+class Priced(Protocol):
+    """What a model's call costs; a :class:`aiki_kernel.models.cards.ModelCard` is one."""
+
+    def cost_usd(
+        self, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+    ) -> float | None: ...
+
+
+def cost(policy: str, step: Step, smart: Priced, cheap: Priced, terms: Terms) -> float | None:
     """USD of one message under ``policy``; None where a price is unknown."""
-    cached = step.context if terms.warm else 0
+    cached = terms.hit(step.context, executor=False)
     direct = smart.cost_usd(step.context, step.answer, cached)
     if policy == "smart-only":
         return direct
-    warm = terms.warm if terms.warm_executor is None else terms.warm_executor
-    cached = step.context if warm else 0
+    cached = terms.hit(step.context, executor=True)
     if policy == "cheap-only":
         return cheap.cost_usd(step.context, step.answer, cached)
     asked = smart.cost_usd(min(terms.problem, max(step.context, 1)), terms.insight)
@@ -75,7 +102,7 @@ def cost(policy: str, step: Step, smart: ModelCard, cheap: ModelCard, terms: Ter
 
 
 def replay(
-    steps: Sequence[Step], smart: ModelCard, cheap: ModelCard, terms: Terms
+    steps: Sequence[Step], smart: Priced, cheap: Priced, terms: Terms
 ) -> list[dict[str, Any]]:
     """One row for each policy: sum, mean, what it saves against smart-only, and the cost of
     one correct answer where every step is labelled for it."""

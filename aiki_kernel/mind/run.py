@@ -160,6 +160,7 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
         "stale": False,
         "trace_id": run.trace.id,
         "route": run.routed(),
+        **({"cache": cached} if (cached := finished.detail.get("cache")) else {}),
         **run.extra,
     }
 

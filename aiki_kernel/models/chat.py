@@ -38,7 +38,8 @@ class ChatRequest:
     ``logprobs`` asks for the mean log-probability of the answer
     (``Finished.detail["mean_logprob"]``, where the endpoint gives it); ``response_format`` is
     OpenAI's field of that name. ``priority`` ("cell" or "curation") is the place in the queue of
-    this machine's models.
+    this machine's models. ``cache`` says whether the response cache may answer; None leaves
+    that to the settings.
     """
 
     model: str
@@ -61,6 +62,7 @@ class ChatRequest:
     logprobs: bool = False
     response_format: Mapping[str, Any] | None = None
     priority: str = "cell"
+    cache: bool | None = None
 
 
 @dataclass(frozen=True)

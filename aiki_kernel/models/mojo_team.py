@@ -16,7 +16,7 @@ from typing import Any
 
 _TRIAL = 3  # steps of a trial with the other number
 _KEPT = 8  # steps whose mean counts: on busy cores most are fast, and some wait for a turn
-_FIRST_REST, _CHANGED_REST, _LONGEST_REST = 1, 16, 512  # steps before the next trial
+_FIRST_REST, _CHANGED_REST, _LONGEST_REST = 2, 16, 512  # steps before the next trial
 _LONGER = 4  # times as long a rest after each trial that is lost
 PROBE = 3  # layers of a probe; the first wakes the helpers
 _SLOWER = 1.3  # all threads so much slower than they can be, or one so much faster: try at once
@@ -76,10 +76,12 @@ class Pace:
         self._trial = 0  # steps left of the one that runs
         self.probing = False  # the next step should begin with a probe
         self._pause = self._rest = _FIRST_REST
+        self._cold = True
 
     def note(self, threads: int, seconds: float) -> None:
         """A step took so many seconds, per unit of its work, with ``threads``."""
-        if self.threads == 1:
+        if self.threads == 1 or self._cold:  # the first step waits for memory, and says nothing
+            self._cold = False
             return
         self._times[threads].append(seconds)
         if threads != self.using:

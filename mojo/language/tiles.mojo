@@ -205,7 +205,7 @@ def ternary_tile[T: Int](w: Bytes, scale: Float32, blocks: Int, x: Panel, to: Fl
         comptime for v in range(2):
             var p = w.unsafe_offset(b * 128 + v * 64)
             comptime if T == 1:
-                prefetch(p.unsafe_offset(2048))
+                prefetch(p.unsafe_offset(4096))
             var u = p.unsafe_load[width=64](0)
             comptime for s in range(4):
                 var c = (u >> UInt8(2 * s)) & 3

@@ -175,10 +175,11 @@ def test_eval_prints_a_table_for_each_set_and_way(talk: Context, tmp_path: Path)
         assert section["best_single"] == {"model": "smart", "quality": 1.0}
     assert "APGR" in result.text
     json.dumps(result.data)
-    alone = registry.run(
-        ["route", "eval", "--data", str(path), "--embedder", "none", "--json"], talk
-    )
-    assert json.loads(alone.text)["embedder"] is None
+    words = ["route", "eval", "--data", str(path), "--embedder", "none", "--json", "--nested"]
+    alone = json.loads(registry.run(words, talk).text)
+    assert alone["embedder"] is None
+    nested = [row["router"] for row in alone["sections"][0]["rows"]]
+    assert nested[3:5] == ["learned", "learned, weights nested"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from aiki_kernel.mind.conversation import Exchange
 from aiki_kernel.mind.distil import distil, shorten
 from aiki_kernel.mind.labels import Label
 from aiki_kernel.mind.policies import Step, Terms, cost, replay
+from aiki_kernel.models import prices
 from aiki_kernel.models.cards import ModelCard
 from aiki_kernel.models.prices import PriceCard
 from aiki_kernel.models.tokens import estimate
@@ -141,3 +142,42 @@ def test_an_unknown_price_makes_the_sum_unknown() -> None:
     assert rows[0]["usd"]
     assert rows[1]["usd"] is None
     assert rows[2]["usd"] is None
+
+
+# Savings in percent against smart-only, as memory-routing's table of consultant and direct calls
+# has them: contexts of 4k, 20k and 100k tokens with cold caches, then 100k with both caches
+# warm, and 100k with only the smart model's. The problem has 1,000 tokens, the insight 500, the
+# answer 1,500.
+REFERENCE = [
+    ("anthropic", "claude-opus-4-6", "claude-haiku-4-5", (49, 67, 77, 66, 5)),
+    ("openai", "gpt-5.4", "gpt-5-mini", (57, 75, 86, 75, 46)),
+    ("openai", "gpt-4", "gpt-3.5-turbo", (69, 90, 96, 96, 96)),
+    ("google", "gemini-2.5-pro", "gemini-2.5-flash", (43, 60, 71, 59, -4)),
+]
+
+
+@pytest.mark.parametrize(("provider", "smart", "cheap", "percent"), REFERENCE)
+def test_the_reference_table_is_reproduced(
+    provider: str, smart: str, cheap: str, percent: tuple[int, ...]
+) -> None:
+    cards = prices.listed(provider)
+    terms = [
+        *((context, Terms()) for context in (4_000, 20_000, 100_000)),
+        (100_000, Terms(warm=True)),
+        (100_000, Terms(warm=True, warm_executor=False)),
+    ]
+    found = []
+    for context, one in terms:
+        rows = replay([Step(context, 1500, {})], cards[smart][0], cards[cheap][0], one)
+        found.append(100 * rows[2]["saved"])
+    assert found == pytest.approx(percent, abs=0.7)
+
+
+def test_a_cache_that_holds_everything_makes_the_smart_model_alone_cheaper() -> None:
+    """Why figures differ: the tenth that is never cached is most of what a warm call costs."""
+    cards = prices.listed("anthropic")
+    pair = (cards["claude-opus-4-6"][0], cards["claude-haiku-4-5"][0])
+    step = [Step(100_000, 1500, {})]
+    both = replay(step, *pair, Terms(warm=True, cached=1.0))[2]["saved"]
+    half = replay(step, *pair, Terms(warm=True, warm_executor=False, cached=1.0))[2]["saved"]
+    assert (round(100 * both), round(100 * half)) == (59, -43)

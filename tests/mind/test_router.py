@@ -13,8 +13,9 @@ import pytest
 from aiki_kernel.mind.events import Candidate
 from aiki_kernel.mind.router import Cascade, Fixed, Judged, Question, pinned
 from aiki_kernel.mind.routing import features, lexicon
+from aiki_kernel.mind.routing.blend import Blend
 from aiki_kernel.mind.routing.candidates import Demand, candidates, choose, with_quality
-from aiki_kernel.mind.routing.components import Inputs
+from aiki_kernel.mind.routing.components import Inputs, Neighbours
 from aiki_kernel.mind.routing.judges import LearnedJudge, Length, Rules
 from aiki_kernel.mind.routing.learned import About, Learned, RouterError, fit, load, place, save
 from aiki_kernel.models.cards import ModelCard
@@ -235,6 +236,67 @@ def test_a_decision_takes_under_two_milliseconds(learned: Learned) -> None:
             router.decide(Question(text, ALL))
             seconds.append(time.perf_counter() - begun)
         assert statistics.median(seconds) < 0.002, judge.name
+
+
+def test_a_decision_over_thousands_of_labels_takes_under_two_milliseconds(tmp_path: Path) -> None:
+    """As many as the public tables have, embeddings included; to embed is not part of it."""
+    texts, weak, strong = labelled(200)
+    dice = np.random.default_rng(0)
+    vectors = dice.standard_normal((200, 384)).astype(np.float32)
+    about = About("2026-11-01T00:00:00+00:00", "test", 8300, 8300, 0.6, 0.9, embedder="e")
+    found = fit(Inputs.of(texts, vectors), weak, strong, about)
+    assert found.gain is not None
+    points = dice.standard_normal((8300, 384)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+
+    def crowded(blend: Blend) -> Blend:
+        near = Neighbours({"points": points, "labels": dice.random(8300)})
+        return replace(blend, parts={**blend.parts, "neighbours": near})
+
+    save(replace(found, weak=crowded(found.weak), gain=crowded(found.gain)), place(tmp_path))
+    router = Judged(LearnedJudge(load(place(tmp_path))), 0.1, "local")
+    seconds = []
+    for number in range(60):
+        begun = time.thread_time()
+        router.decide(Question(texts[number], ALL, vectors[number]))
+        seconds.append(time.thread_time() - begun)
+    assert min(seconds) < 0.002, "of this thread: others may want the machine"
+
+
+def test_a_message_of_another_form_is_judged_by_its_length(learned: Learned) -> None:
+    """Learned of sums; asked with code, tables and questions in a form that no label had."""
+    assert learned.gain is not None
+    strange = [
+        "```python\n"
+        + "def f(x):\n    return {k: v for k, v in x.items()}\n" * n
+        + "```"
+        + "\nA. yes\nB. no\nC. both\nD. none\n"
+        + "| a | b |\n" * n
+        + "Explain! Why? How? " * n
+        for n in (2, 5, 9, 14)
+    ]
+    inputs = Inputs.of(strange)
+    assert learned.gain.nearness(inputs).max() == 0.0
+    assert learned.gain.nearness(Inputs.of([labelled()[0][0]]))[0] == 1.0
+    lengths = [len(text) for text in strange]
+    score = learned.gain.score(inputs)
+    clipped = sorted(zip(lengths, score, strict=True))
+    assert [s for _, s in clipped] == sorted(s for _, s in clipped)
+
+
+def test_a_file_of_before_has_no_form_and_is_read(learned: Learned, tmp_path: Path) -> None:
+    old = replace(
+        learned,
+        weak=replace(learned.weak, form=None),
+        gain=replace(learned.gain, form=None) if learned.gain else None,
+    )
+    save(old, place(tmp_path))
+    found = load(place(tmp_path))
+    assert found.weak.form is None
+    save(learned, place(tmp_path))
+    again = load(place(tmp_path)).weak.form
+    assert again is not None
+    assert again.near == learned.weak.form.near  # type: ignore[union-attr]
 
 
 # -- measures ----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ def built_in(plan: Plan) -> list[Probe]:
     from aiki_kernel.health.probes import books, machine, memory, models, servers
     from aiki_kernel.health.probes.clock import Clock
     from aiki_kernel.health.probes.gpu import Gpu
+    from aiki_kernel.health.probes.responses import ResponseCache
     from aiki_kernel.health.probes.spool import Spool
     from aiki_kernel.health.probes.units import Units
 
@@ -25,6 +26,6 @@ def built_in(plan: Plan) -> list[Probe]:
         found.append(memory.Qdrant())
     found += [models.LocalModel(), servers.Served()]
     found += [servers.Provider(endpoint) for endpoint in plan.endpoints]
-    found += [books.Cost(), books.Answers(), books.Latency()]
+    found += [books.Cost(), books.Answers(), books.Latency(), ResponseCache()]
     found += [machine.Disk(), machine.Ram(), machine.Cpu(), machine.Load(), machine.Battery()]
     return [*found, Gpu(), Clock(), Units()]

@@ -22,6 +22,7 @@ from aiki_kernel.errors import AikiError
 from aiki_kernel.mind.routing import features
 from aiki_kernel.mind.routing.blend import Blend, Scale
 from aiki_kernel.mind.routing.components import KINDS, Inputs
+from aiki_kernel.mind.routing.form import Form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ FORMAT = 1
 ENOUGH = 40
 """Labels of cheap or local answers below which nothing is fitted."""
 
+_FORM = ("center", "scale", "precision")
 _EACH = 5  # labels of either kind
 _ENOUGH_STRONG = 60  # labels of the smart model, or of both, before they get a fit of their own
 
@@ -167,6 +169,10 @@ def save(learned: Learned, path: Path) -> None:
                 kept = np.float16 if key == "points" else np.float32
                 whole = np.int32 if key == "places" else kept
                 arrays[f"{name}/{part}/{key}"] = array.astype(whole)
+        if blend.form is not None:
+            for key in _FORM:
+                arrays[f"{name}/form/{key}"] = getattr(blend.form, key)
+            head["blends"][name]["near"] = blend.form.near
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
@@ -200,6 +206,7 @@ def load(path: Path) -> Learned:
         about = head["about"]
         if about["format"] != FORMAT or about["measures"] != features.version():
             raise _unreadable(path, "was trained by another version of AIKI")
+        _share(arrays, list(head["blends"]))
         blends = {name: _blend(name, one, arrays) for name, one in head["blends"].items()}
         return Learned(About(**about), blends["weak"], blends.get("gain"), blends.get("strong"))
     except (KeyError, ValueError, TypeError):
@@ -210,16 +217,32 @@ def _unreadable(path: Path, why: str) -> RouterError:
     return RouterError(f"The learned router {path} {why}: run `aiki route train` again.")
 
 
+def _share(arrays: dict[str, Any], blends: list[str]) -> None:
+    """Fits of the same messages look among the same points, and then only once."""
+    names = [
+        f"{name}/neighbours/points" for name in blends if f"{name}/neighbours/points" in arrays
+    ]
+    for name in names:
+        arrays[name] = arrays[name].astype(np.float32)
+    for name in names[1:]:
+        if np.array_equal(arrays[name], arrays[names[0]]):
+            arrays[name] = arrays[names[0]]
+
+
 def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Blend:
     parts = {}
     for part in data["parts"]:
         prefix = f"{name}/{part}/"
         own = {
-            key.removeprefix(prefix): array.astype(_held(key))
+            key.removeprefix(prefix): array.astype(_held(key), copy=False)
             for key, array in arrays.items()
             if key.startswith(prefix)
         }
         parts[part] = KINDS[part].make(own)
+    form = None
+    if "near" in data:  # files of before have none
+        center, scale, precision = (arrays[f"{name}/form/{key}"] for key in _FORM)
+        form = Form(center, scale, precision, float(data["near"]))
     return Blend(
         parts,
         {key: (float(mean), float(std)) for key, (mean, std) in data["spread"].items()},
@@ -228,6 +251,7 @@ def _blend(name: str, data: Mapping[str, Any], arrays: Mapping[str, Any]) -> Ble
         Scale(**data["with_vectors"]),
         Scale(**data["without"]),
         _pair(data["far"]),
+        form,
     )
 
 

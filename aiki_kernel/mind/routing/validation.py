@@ -11,7 +11,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,8 @@ import numpy as np
 
 from aiki_kernel.errors import UsageError
 from aiki_kernel.mind.labels import Label
-from aiki_kernel.mind.routing.blend import Blend
-from aiki_kernel.mind.routing.components import Inputs
+from aiki_kernel.mind.routing.blend import Blend, Weights
+from aiki_kernel.mind.routing.components import KINDS, Inputs
 from aiki_kernel.mind.routing.judges import CHEAP_SIDE, Judge, Rules
 from aiki_kernel.mind.routing.scores import curve, summary
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FOLDS = 5
 FEW = 100
 """Questions with both answers below which a table would only show noise."""
+
+RANDOM = 150
+"""Weightings at random that a nested choice may pick."""
 
 _CLEAR = 0.02  # APGR; about the sampling error of a thousand questions
 
@@ -118,10 +121,14 @@ def table(
     answered: Answered,
     vectors: NDArray[np.float32] | None = None,
     progress: Progress | None = None,
+    *,
+    nested: bool = False,
 ) -> list[dict[str, Any]]:
     """One section for each set and way of holding out: its rows are routers with their figures.
 
-    Raises :class:`UsageError` when there are too few questions with both answers.
+    ``nested`` adds a learned router whose weights are picked anew in each fold, from
+    :func:`tried` by the questions that are not held out. Raises :class:`UsageError` when there
+    are too few questions with both answers.
     """
     check(answered)
     chosen = answered.paired
@@ -133,13 +140,17 @@ def table(
         ways["unseen"] = unseen(answered.domains)
     steps = sum(len(folds) for folds in ways.values())
     scores: dict[str, NDArray[np.float64]] = {}
+    picked: dict[str, NDArray[np.float64]] = {}
     done = 0
     for way, folds in ways.items():
-        scores[way] = np.zeros(len(answered))
+        scores[way], picked[way] = np.zeros(len(answered)), np.zeros(len(answered))
         for held in folds:
             known = np.setdiff1d(np.arange(len(answered)), held)
             blend = Blend.fit(inputs.take(known), gain[known], sign=1.0)
             scores[way][held] = blend.score(inputs.take(held))
+            if nested:
+                again = replace(blend, weights=pick(blend, answered.take(known)))
+                picked[way][held] = again.score(inputs.take(held))
             done += 1
             if progress is not None:
                 progress(done, steps)
@@ -148,9 +159,41 @@ def table(
     for name, places in answered.sets().items():
         for way in ways:
             learned = {"learned": scores[way][places]}
+            if nested:
+                learned["learned, weights nested"] = picked[way][places]
             fixed = {key: value[places] for key, value in plain.items()}
             sections.append(_section(name, way, answered.take(places), {**fixed, **learned}))
     return sections
+
+
+def pick(blend: Blend, answered: Answered) -> Weights:
+    """The weights of :func:`tried` with the best APGR in ``answered``, which ``blend`` was fitted
+    on, by what its parts said of questions outside their own folds. Each question counts the
+    same, whichever set it is of."""
+    places = [one for one in answered.sets().values() if len(one) >= FEW]
+
+    def worth(weights: Weights) -> float:
+        score = np.zeros(len(answered))
+        for name, z in blend.held.items():
+            score += weights[name] * z
+        made = [curve(score[one], answered.weak[one], answered.strong[one]) for one in places]
+        sizes = [len(one) for one in places]
+        return float(np.average([one.apgr() or 0.5 for one in made], weights=sizes)) if made else 0
+
+    return max((weights for weights in tried(tuple(blend.held))), key=worth)
+
+
+def tried(parts: Sequence[str]) -> list[Weights]:
+    """Weights to choose from: each part left out, at half and at double, and many at random."""
+    usual = {name: KINDS[name].weight for name in parts}
+    out: list[Weights] = [usual]
+    out += [{**usual, name: usual[name] * times} for name in parts for times in (0.0, 0.5, 2.0)]
+    dice = np.random.default_rng(0)
+    out += [
+        dict(zip(parts, map(float, dice.exponential(1.0, len(parts))), strict=True))
+        for _ in range(RANDOM)
+    ]
+    return out
 
 
 def check(answered: Answered) -> None:
