@@ -59,10 +59,13 @@ class Scenario:
     done: bool = True
     logprob: float | None = None
     refuses: Sequence[str] = ()
+    pieces: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def tokens(self, body: Mapping[str, Any]) -> list[str]:
-        """The words of the answer, each with the space before it."""
+        """``pieces``, or the words of the answer, each with the space before it."""
+        if self.pieces:
+            return list(self.pieces)
         text = self.text
         if self.echo:
             said = [m["content"] for m in body.get("messages", []) if m.get("role") == "user"]

@@ -114,6 +114,12 @@ export function named(summary) {
   return `${provider}/${model}`;
 }
 
+// Who answered, as one addresses them; "default" goes without saying.
+export function persona(summary) {
+  const name = words(summary.persona).trim();
+  return name && name !== "default" ? `@${name}` : "";
+}
+
 // What computed it on this machine: "mojo Q4_1". Remote models tell nothing.
 export function engine(summary) {
   return [words(summary.engine), words(summary.quantisation)].filter(Boolean).join(" ");
@@ -280,6 +286,7 @@ function render({ model, el }) {
     const total = paintTime(summary, live);
     const head = [
       named(summary),
+      persona(summary),
       hops(summary.hops),
       engine(summary),
       tokens(dict(summary.usage)),

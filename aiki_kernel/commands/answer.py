@@ -157,9 +157,10 @@ def answer(aiki: Aiki, text: str, view: Quiet, **options: Any) -> Reply:
 
 def status_line(reply: Reply, seconds: float) -> str:
     """Model, tokens, cost, memories and time of an answer, on one line."""
-    usage = reply.usage
+    usage, who = reply.usage, str(reply.metadata.get("persona") or "default")
     about = "~" if usage.estimated else ""
     parts = [
+        "" if who == "default" else f"@{who}",
         str(reply.metadata.get("model") or reply.model),
         f"{about}{usage.input_tokens:,} + {usage.output_tokens:,} tokens",
         usd(reply.cost_usd) if reply.cost_usd is not None else "cost unknown",

@@ -23,6 +23,7 @@ from aiki_kernel.commands.progress import Step, progress
 from aiki_kernel.commands.registry import command
 from aiki_kernel.commands.tables import Column, Table
 from aiki_kernel.errors import AikiError, UsageError
+from aiki_kernel.health.__main__ import LEAN
 
 RESIDENT_MB, CPU_PART, AT_S = 25.0, 0.002, 60.0
 _START_S = 60.0
@@ -112,7 +113,7 @@ def _daemon(home: Path, interval: float, port: int) -> Iterator[subprocess.Popen
         "AIKI_BENCH_KEY": "none",
         "AIKI_HEALTH__INTERVAL_S": str(interval),
         "AIKI_HEALTH__TIMEOUT_S": str(min(3.0, interval)),
-        "MALLOC_ARENA_MAX": "1",
+        **LEAN,
     }
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "aiki_kernel.health"],

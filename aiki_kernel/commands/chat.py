@@ -13,6 +13,7 @@ from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.first_run import ensure_local_model
 from aiki_kernel.commands.model import names as model_names
 from aiki_kernel.commands.parser import table
+from aiki_kernel.commands.persona import names as persona_names
 from aiki_kernel.commands.registry import command
 from aiki_kernel.errors import AikiError, ModelError, UsageError
 
@@ -34,6 +35,9 @@ def chat(
         str, Arg("one question; - reads standard input", rest=True, metavar="TEXT")
     ] = "",
     model: Annotated[str, Arg("the model that answers", short="-m", complete=model_names)] = "",
+    persona: Annotated[
+        str, Arg("the persona that answers", short="-p", complete=persona_names)
+    ] = "",
 ) -> Result:
     """Talk with AIKI. With a question, or from a pipe, it answers once.
 
@@ -43,6 +47,8 @@ def chat(
     context.conversation = aiki.conversation
     if model:
         aiki.conversation.model = model
+    if persona:
+        aiki.conversation.persona = aiki.personas.get(persona).name
     # A pipe may stay open for ever, so it is read only when there is no question or "-".
     if text == "-" or (not text and not sys.stdin.isatty()):
         text = sys.stdin.read().strip()
@@ -83,7 +89,9 @@ def _shown(context: Context, text: str) -> Reply:
     else:
         view = Lines()
     began = time.monotonic()
-    reply = answer(context.aiki, text, view)
+    address = context.aiki.personas.addressed(text).checked()
+    chosen = address.persona or None
+    reply = answer(context.aiki, address.text, view, persona=chosen, note=address.note)
     for note in notes(reply):
         _beside(context, note)
     if not context.as_json and reply.finish_reason != "interrupted":
@@ -151,11 +159,16 @@ def help_text() -> str:
     """What may be typed into the conversation."""
     rows = [(f"/{noun}", registry.NOUNS[noun][0]) for noun in registry.nouns("magic")]
     rows += [("/quit", "Leave (Ctrl-D does, too)")]
-    return table(rows) + "\n\nEach answers -h. Alt-Enter begins a new line. // sends a slash."
+    hints = "@NAME addresses a persona. Alt-Enter begins a new line. // sends a slash."
+    return f"{table(rows)}\n\nEach answers -h. {hints}"
 
 
 def completions(context: Context, line: str) -> tuple[list[str], str]:
     """What Tab offers for a line up to the cursor, and the part of it that is replaced."""
+    if line.startswith("@") and " " not in line:
+        return [
+            f"@{name}" for name in persona_names(context, "") if name.startswith(line[1:])
+        ], line
     if not line.startswith("/"):
         return [], ""
     head, space, prefix = line[1:].rpartition(" ")

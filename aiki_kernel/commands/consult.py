@@ -146,7 +146,8 @@ def eval_(
         "sections": sections,
     }
     head = (
-        f"{len(steps)} messages; {pair[0].name} ({pair[0].source}) consulted, {pair[1].name} works."
+        f"{len(steps)} messages; {pair[0].name} ({pair[0].source}) consulted, {pair[1].name} "
+        f"works; a warm cache holds {cached:.0%} of a context."
     )
     tables = [_table(section) for section in sections]
     text = "\n\n".join([head, *(table.text(context) for table in tables)])

@@ -56,6 +56,35 @@ def cost(
     return Result(data, f"{table.text(context)}\n\n{_saved(whole)}".rstrip(), table.html())
 
 
+@command("cost cache")
+def cache(
+    context: Context, clear: Annotated[bool, Arg("forget all kept answers and figures")] = False
+) -> Result:
+    """Show what the response cache holds, how often it answered and what that saved.
+
+    It answers identical requests with temperature 0 or a seed: `aiki config set cache.chat true`,
+    or for one cell `%%aiki --cache yes`.
+    """
+    from aiki_kernel.models.response_cache import ResponseCache
+
+    wanted = context.settings.cache
+    kept = ResponseCache(context.paths.responses, int(wanted.size_mb * 1e6), wanted.days)
+    if clear:
+        count = kept.clear()
+        return Result({"cleared": count}, f"{count} kept answers are forgotten.")
+    found = kept.health()
+    kept.close()
+    rate = found["hit_rate"]
+    share = "it was never asked" if rate is None else f"{rate:.0%} of requests hit"
+    text = (
+        f"The response cache is {'on' if wanted.chat else 'off'} for chat: {found['answers']} "
+        f"answers, {found['bytes'] / 1e6:.1f} of {wanted.size_mb:g} MB; {share}, "
+        f"{usd(found['saved_usd'])} saved."
+    )
+    text += f" {found['trouble']}." if found["trouble"] else ""
+    return Result({"chat": wanted.chat, "days": wanted.days, **found}, text)
+
+
 def ledger(context: Context) -> Ledger:
     """The ledger of this home: the running Aiki's own, if there is one."""
     if context.started:

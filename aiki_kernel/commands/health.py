@@ -223,11 +223,9 @@ def daemon(
 
     It replaces this process by a small one (also the script aiki-health-daemon).
     """
+    from aiki_kernel.health.__main__ import become
+
     given = {"INTERVAL_S": interval, "HTTP_PORT": http_port, "TEXTFILE": textfile}
     environment = dict(os.environ)
     environment |= {f"AIKI_HEALTH__{name}": str(value) for name, value in given.items() if value}
-    # One arena for all threads: probes are many and short, and each arena costs memory.
-    environment.setdefault("MALLOC_ARENA_MAX", "1")
-    words = [sys.executable, "-P", "-m", "aiki_kernel.health"]
-    sys.stdout.flush()
-    os.execve(sys.executable, words, environment)  # noqa: S606
+    become(environment)

@@ -141,6 +141,7 @@ def _fate(row: dict[str, Any], kept: Recollection) -> str:
         "duplicate": f"no: same text as {row.get('of', '')[:SHORT]}",
         "redundant": f"no: too like {row.get('of', '')[:SHORT]}",
         "expired": "no: it has expired",
+        "sensors": "no: enough of sensors",
     }
     fate = str(row.get("fate") or row.get("why"))
     return told.get(fate, f"no: {fate}")
@@ -160,6 +161,7 @@ def _summary(kept: Recollection) -> list[str]:
         "over the budget": fates.count("budget"),
         "duplicates": fates.count("duplicate") + fates.count("redundant"),
         "expired": fates.count("expired"),
+        "more of sensors": fates.count("sensors"),
     }
     parts = [f"{count} {name}" for name, count in counted.items() if count or name == "used"]
     lines = [", ".join(parts) + f" (at most {kept.data['recall_k']} are recalled)."]

@@ -45,6 +45,7 @@ NOUNS: dict[str, tuple[str, tuple[Face, ...]]] = {
     "chat": ("Talk in the terminal, or ask one question", ("cli",)),
     "memory": ("Look into the memory and change it", FACES),
     "model": ("Models: which there are, which one answers", FACES),
+    "persona": ("Who answers, and what each may see", FACES),
     "route": ("Which model answers, and why", FACES),
     "consult": ("Insights of a smart model for a cheap one", FACES),
     "backend": ("What searches the memory, and what it costs", FACES),

@@ -89,6 +89,7 @@ class Curator:
                 if progress:
                     progress(min(done, total), total)
                 if not step and not curation.waiting():
+                    self._state = "idle" if self.settings.curate else "off"
                     break
                 if not step:
                     self._stopped.wait(0.2)  # a message has the model

@@ -40,6 +40,11 @@ class _Discreet(logging.Formatter):
         return redact(super().format(record))
 
 
+def formatter() -> logging.Formatter:
+    """How a line of the log looks."""
+    return _Discreet(_FORMAT)
+
+
 def to_file(path: Path) -> None:
     """Log to ``path``, at most ``MAX_BYTES`` and two older files, mode 0600."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -69,7 +74,7 @@ def keep_small() -> None:
 
 
 def _install(handler: logging.Handler) -> None:
-    handler.setFormatter(_Discreet(_FORMAT))
+    handler.setFormatter(formatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

@@ -91,11 +91,12 @@ class Facts:
     searched_why: str = ""
     hops: str = ""
     saved: str = ""
+    persona: str = ""
 
     @property
     def headline(self) -> tuple[str, ...]:
         """The parts of the one line under an answer, in order, without the empty ones."""
-        who = (self.model, self.hops, self.engine)
+        who = (self.model, self.persona, self.hops, self.engine)
         parts = (*who, self.tokens, self.cost, self.saved, self.total, self.speed)
         return tuple(part for part in parts if part)
 
@@ -133,6 +134,7 @@ class Facts:
             notes=tuple(n for n in map(clean, _sequence(summary.get("notes"))) if n),
             stale=bool(summary.get("stale")),
             searched=_searched(backend),
+            persona=_persona(summary),
             searched_why=clean(_mapping(backend).get("reason")),
         )
 
@@ -198,6 +200,12 @@ def _model(summary: Summary) -> str:
     if not model or not provider or model == provider or model.startswith(f"{provider}/"):
         return model
     return f"{provider}/{model}"
+
+
+def _persona(summary: Summary) -> str:
+    """Who answered, as one addresses them; ``default`` goes without saying."""
+    name = clean(summary.get("persona"))
+    return "" if name in ("", "default") else f"@{name}"
 
 
 def _engine(summary: Summary) -> str:

@@ -2,7 +2,8 @@
 
 An issue begins with the first bad sample of a probe, and ends with two good ones in a row. One
 that breaks again within ten minutes is not told anew: it flaps, which is told once, and it then
-has to be well for longer and longer before its end is told.
+has to be well for longer and longer before its end is told. At its end the memory of its
+beginning is given an end, too: what is over must not be recalled as if it were so.
 
 What is to be told waits in this file, beside the state that it follows from, until the memory
 has acknowledged it; both are written in one step, and a memory carries the id of its event, so a
@@ -108,6 +109,7 @@ class Issues:
             "well_since": None,
             "flaps": 0,
             "told_flapping": False,
+            "told": None,
         }
         if again and last is not None:
             fresh |= {"since": last["since"], "flaps": last["flaps"] + 1}
@@ -115,7 +117,9 @@ class Issues:
         self.open[reading.probe] = fresh
         if again and last is not None and last["told_flapping"]:
             return []
-        return [self._event("flaps" if again else "broke", reading.probe, fresh, sample)]
+        event = self._event("flaps" if again else "broke", reading.probe, fresh, sample)
+        fresh["told"] = event
+        return [event]
 
     def _good(self, probe: str, sample: Sample) -> list[Event]:
         known = self.open[probe]
@@ -133,6 +137,10 @@ class Issues:
             "flaps": flaps,
             "told_flapping": known["told_flapping"],
         }
+        told = known.get("told")
+        if told:
+            ended = {**told["metadata"], "valid_to": iso(sample.wall, utc=True)}
+            self.waiting.append({**told, "metadata": ended})  # the same id: it is replaced
         return [self._event("recovered", probe, known, sample)]
 
     def _event(self, what: str, probe: str, known: Mapping[str, Any], sample: Sample) -> Event:
@@ -159,7 +167,7 @@ class Issues:
         return {
             "id": _uuid(),
             "text": text,
-            "created_at": iso(now),
+            "created_at": iso(now, utc=True),
             "metadata": _told(
                 {
                     "dedup_key": f"health:{probe}",

@@ -218,6 +218,15 @@ def _models(page: Page, counters: Counters) -> None:
         "Duration of a stage of the loop.",
         [({"stage": stage}, one) for stage, one in sorted(counters.stages.items())],
     )
+    page.counter(
+        "aiki_recall_searches_total",
+        "Searches of the memory for an answer, by what searched.",
+        [({"backend": name}, count) for name, count in sorted(counters.backends.items())],
+    )
+    if sum(counters.hits.counts):
+        page.histogram(
+            "aiki_recall_hits", "Memories recalled for an answer.", [({}, counters.hits)]
+        )
     if counters.stages:
         page.histogram(
             "aiki_first_token_seconds", "Wait for the first token.", [({}, counters.first_token)]

@@ -132,9 +132,12 @@ def boot() -> str:
         return ""
 
 
-def iso(wall: float) -> str:
-    """Local time with its offset, to the second; far-off moments are held to year 9999."""
-    moment = time.localtime(min(max(wall, 0.0), 253_370_764_800.0))
+def iso(wall: float, *, utc: bool = False) -> str:
+    """Local time (or UTC) with its offset, to the second; far-off ones are held to year 9999."""
+    held = min(max(wall, 0.0), 253_370_764_800.0)
+    if utc:
+        return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(held))
+    moment = time.localtime(held)
     text = time.strftime("%Y-%m-%dT%H:%M:%S%z", moment)
     return f"{text[:-2]}:{text[-2:]}"
 

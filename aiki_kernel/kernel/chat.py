@@ -126,18 +126,24 @@ class Chat:
         from aiki_kernel.mind.conversation import Message
         from aiki_kernel.mind.events import Delta
 
+        # Before names in braces become values: no variable's text may say who answers.
+        address = aiki.personas.addressed(text).checked()
+        named = message_options.pop("persona", None)
         message = Message(
-            interpolate(text, self.shell.user_ns),
+            interpolate(address.text, self.shell.user_ns),
             cell_id=place.cell_id,
             notebook=self.notebook,
             model=message_options.pop("model", None),
+            persona=address.persona or named,
             parameters=message_options,
+            note=address.note,
         )
+        who = message.persona or self.conversation.persona or aiki.settings.persona
         mode = aiki.settings.stream
         if mode == "auto":
             mode = "live" if place.live else "final"
         view = self._view(mode, answering)
-        summary = Summary(self.conversation, await self._health(aiki))
+        summary = Summary(self.conversation, who, await self._health(aiki))
         finish_reason = "error"
         try:
             view.begin(summary.reply())
@@ -200,6 +206,7 @@ def _yes(word: str) -> bool:
 
 _OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "--model": ("model", str),
+    "--persona": ("persona", str),
     "--temperature": ("temperature", float),
     "--max-tokens": ("max_tokens", int),
     "--top-p": ("top_p", float),

@@ -23,6 +23,7 @@ _COMMAND = re.compile(rf"[ \t]*%{PREFIX}(?P<noun>[a-z]+)[ \t]+(?P<rest>.*)$", re
 _CELL = re.compile(r"[ \t]*%%aiki[ \t]+(?P<rest>.*)$", re.DOTALL)
 _MAGIC = re.compile(r"[ \t]*(?P<mark>%{0,2})(?P<name>[A-Za-z_]\w*|)$")
 _BRACE = re.compile(r"(?<![\{$\\])\{(?P<path>[A-Za-z][\w.]*|)$")
+_ADDRESS = re.compile(r"\s*@(?P<name>[\w-]*)$")
 _WORD = re.compile(r"[^\s,;()\[\]{}\"']+")
 
 
@@ -48,6 +49,8 @@ async def complete(chat: Chat, code: str, cursor: int) -> dict[str, Any] | None:
         found = option_names()
         if words and words[-1] == "--model":
             found = await in_thread(lambda: _models(chat))
+        if words and words[-1] == "--persona":
+            found = await in_thread(lambda: _personas(chat))
         found = [name for name in found if name.startswith(prefix)]
         return _reply(found, cursor - len(prefix), cursor)
     magic = _MAGIC.match(line)
@@ -56,6 +59,11 @@ async def complete(chat: Chat, code: str, cursor: int) -> dict[str, Any] | None:
         return _reply(_magics(chat, typed, "\n" not in code[:cursor]), cursor - len(typed), cursor)
     if classify(code).kind not in ("message", "empty"):
         return None
+    address = _ADDRESS.match(code[:cursor])
+    if address:
+        known = await in_thread(lambda: _personas(chat))
+        found = [f"@{name}" for name in known if name.startswith(address["name"].lower())]
+        return _reply(found, cursor - len(address["name"]) - 1, cursor)
     brace = _BRACE.search(code[:cursor])
     if brace:
         head, dot, prefix = brace["path"].rpartition(".")
@@ -131,6 +139,12 @@ def _models(chat: Chat) -> list[str]:
     from aiki_kernel.models.catalogue import names
 
     return names(context(chat).settings)
+
+
+def _personas(chat: Chat) -> list[str]:
+    from aiki_kernel.commands.persona import names
+
+    return list(names(context(chat), ""))
 
 
 def _model(chat: Chat, name: str) -> str | None:

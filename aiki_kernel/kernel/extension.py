@@ -92,7 +92,7 @@ async def _beat() -> None:
 
 
 def _not_alone(line: str, cell: str) -> None:
-    """``%%aiki [--model NAME] [--temperature T] [--max-tokens N] [--seed N] [--cache yes]``: ask.
+    """``%%aiki [--model NAME] [--persona NAME] [--temperature T] ...``: ask a question.
 
     The rest of the cell is the message; ``{name}`` in it becomes the value of a variable.
     """

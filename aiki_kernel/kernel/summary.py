@@ -24,7 +24,8 @@ class Summary:
     ``note`` is a line of the kernel's own, which stands with the notes of the answer.
     """
 
-    def __init__(self, conversation: Conversation, note: str = "") -> None:
+    def __init__(self, conversation: Conversation, persona: str, note: str = "") -> None:
+        self._persona = persona
         self._conversation = conversation
         self._note = note
         self._builder = ReplyBuilder()
@@ -94,7 +95,7 @@ class Summary:
             "session_id": self._conversation.session_id,
             "model": self._model,
             "provider": self._model.partition("/")[0],
-            "persona": "default",
+            "persona": self._persona,
             "backend": self._backend,
             "finish_reason": finish_reason,
             "latency_s": {name: round(seconds, 4) for name, seconds in latency.items()},

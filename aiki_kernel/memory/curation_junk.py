@@ -198,10 +198,15 @@ class Stream:
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)  # noqa: S311 - a bench, the same every time
+        self._told: set[str] = set()
 
     def fact(self) -> Said:
-        """A Norwegian fact that must be kept."""
-        return Said(self._filled(self._chance.choice(_FACTS)), "user", "", "no")
+        """A Norwegian fact that must be kept: one that was not told yet."""
+        while True:
+            text = self._filled(self._chance.choice(_FACTS))
+            if text not in self._told:
+                self._told.add(text)
+                return Said(text, "user", "", "no")
 
     def junk(self, kind: str, said: Sequence[Said]) -> Said:
         """One message of ``kind``; ``said`` are earlier messages of the user, newest last."""

@@ -12,6 +12,7 @@ from aiki_kernel.memory.embedders import ask
 from aiki_kernel.memory.payload import from_payload
 from aiki_kernel.memory.records import Dropped, Hit, Recall, Record, now
 from aiki_kernel.memory.store import Where
+from aiki_kernel.memory.wave import KIND as SENSOR
 
 if TYPE_CHECKING:
     from aiki_kernel.memory.access import View
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def find(
-    memory: MemoryService, query: str, view: View, where: Where, limit: int, backend: str = ""
+    memory: MemoryService,
+    query: str,
+    view: View,
+    where: Where,
+    limit: int,
+    backend: str = "",
+    sensors: int | None = None,
 ) -> Recall:
     """The ``limit`` best for ``query`` that ``view`` and ``where`` allow; see
     ``MemoryService.find``."""
@@ -38,7 +45,7 @@ def find(
         backend=backend or memory.compute.backend,
     )
     searched = time.perf_counter()
-    told, dropped = hits(memory, view, found, limit)
+    told, dropped = hits(memory, view, found, limit, sensors)
     seconds = {
         "embed": embedded - began,
         "search": searched - embedded,
@@ -48,10 +55,15 @@ def find(
 
 
 def hits(
-    memory: MemoryService, view: View, found: Sequence[fusion.Candidate], limit: int
+    memory: MemoryService,
+    view: View,
+    found: Sequence[fusion.Candidate],
+    limit: int,
+    sensors: int | None = None,
 ) -> tuple[list[Hit], tuple[Dropped, ...]]:
-    """The first ``limit`` of ``found`` that exist, may be told and differ in text; and those
-    before the last of them that do not."""
+    """The first ``limit`` of ``found`` that exist, may be told and differ in text, at most
+    ``sensors`` of them of sensors; and those before the last of them that do not."""
+    left = limit if sensors is None else sensors
     today = now()
     out: list[Hit] = []
     texts: dict[str, str] = {}
@@ -72,6 +84,11 @@ def hits(
                 why = "duplicate" if same else "expired"
                 dropped.append(Dropped(one.id, why, one.score, same, one.ranks, one.scores))
                 continue
+            if record.kind == SENSOR and not left:
+                if len(dropped) < limit:
+                    dropped.append(Dropped(one.id, "sensors", one.score, "", one.ranks, one.scores))
+                continue
+            left -= record.kind == SENSOR
             texts[record.hash] = one.id
             out.append(Hit(view.given(record), one.score, one.ranks, one.scores))
             if len(out) == limit:

@@ -86,25 +86,36 @@ class MemoryService:
         """The ``limit`` best memories; ``exclude`` holds ids of turns that are known already.
 
         ``backend`` searches the vectors, and ``numpy`` makes the question's too; without one it is
-        that of the settings. With ``kinds`` only memories of one of these are looked at.
+        that of the settings. With ``kinds`` only memories of one of these are looked at; without
+        them at most a quarter are of sensors, which say much the same all day long.
         """
         view = self.access.must(scope, "recall")
         where = replace(view.where, exclude_turns=tuple(exclude), kinds=tuple(kinds))
-        return self.find(query, view, where, limit, backend)
+        sensors = None if kinds else max(1, limit // 4)
+        return self.find(query, view, where, limit, backend, sensors)
 
-    def find(self, query: str, view: View, where: Where, limit: int, backend: str = "") -> Recall:
+    def find(
+        self,
+        query: str,
+        view: View,
+        where: Where,
+        limit: int,
+        backend: str = "",
+        sensors: int | None = None,
+    ) -> Recall:
         """The best of the memories that ``view`` sees and ``where``, made from its own, allows,
-        and that neither ended nor wait in quarantine."""
+        and that neither ended nor wait in quarantine; at most ``sensors`` of sensors."""
         self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
             return Recall()
-        return finding.find(self, query, view, where, limit, backend)
+        return finding.find(self, query, view, where, limit, backend, sensors)
 
     def search(
         self, query: str, scope: Scope, limit: int, backend: str = "", kinds: Sequence[str] = ()
     ) -> Recall:
         """As :meth:`recall`, for somebody who asks the memory itself."""
-        return self.recall(query, scope, limit, backend=backend, kinds=kinds)
+        view = self.access.must(scope, "recall")
+        return self.find(query, view, replace(view.where, kinds=tuple(kinds)), limit, backend)
 
     def vocabulary(self, scope: Scope) -> Vocabulary:
         """What the memories are labelled with, for somebody who reads a question about them."""

@@ -111,7 +111,8 @@ def entry(
     """The row of the answer of ``run``, made under its present name."""
     finished = run.finished or Finished(reason, usage, run.name, run.name.split("/")[0])
     ended = replace(finished, reason=reason, usage=usage)
-    seconds = run.trace.latencies().get(stage, 0.0)
+    latencies = run.trace.latencies()
+    seconds, recall = latencies.get(stage, 0.0), latencies.get("recall")
     made = row(run, run.name, ended, cost, seconds, stage)
     return replace(
         made,
@@ -121,6 +122,10 @@ def entry(
         hops=len(run.hops),
         smart_only_usd=cost.smart_usd,
         cheap_only_usd=cost.cheap_usd,
+        recall_s=recall,
+        route_s=latencies.get("route"),
+        hits=None if recall is None else len(run.recall.hits),
+        backend=run.recall.backend.name,
     )
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from aiki_kernel.config import Settings
     from aiki_kernel.mind.run import Run
 
-_LOOKED_AT = 12  # stored insights, the nearest ones, that are compared with the message
+_LOOKED_AT = 8  # stored insights, the nearest ones, that are compared with the message
 _COOL = 0.2  # temperature of the smart model
 
 _ASKED = (

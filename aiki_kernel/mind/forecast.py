@@ -4,7 +4,8 @@ The bound is an order statistic: of ``n`` past answers the ``ceil(0.95 (n + 1))`
 Whatever the lengths are distributed as, the next answer is at most that long in at least 95 of
 100 cases, as long as past and next are alike (split conformal prediction). Fewer than
 :data:`ENOUGH` answers bound nothing, and the forecast is then all that the call may take. An
-answer that was cut at its limit counts as longer than any limit.
+answer that was cut at its limit counts as longer than any limit; one that came out of the response
+cache does not count at all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ ENOUGH = 19
 _RECENT = 200  # answers that count: what a model was asked a year ago tells little
 _PAST = (
     "SELECT output_tokens, finish_reason FROM entry WHERE name = ? AND stage = ? "
-    "AND error IS NULL AND interrupted = 0 ORDER BY id DESC LIMIT ?"
+    "AND error IS NULL AND interrupted = 0 AND input_tokens + output_tokens > 0 "
+    "ORDER BY id DESC LIMIT ?"
 )
 
 

@@ -74,7 +74,8 @@ class Entry:
     provider calls the model, ``name`` what the catalogue does; ``kind`` is why the call was
     made ("message", "rerun", ...); ``hops`` counts the models that failed before this one;
     ``local_s`` is time on this machine. ``smart_only_usd`` and ``cheap_only_usd`` are always
-    estimates; None is unknown.
+    estimates; None is unknown. ``recall_s``, ``route_s``, ``hits`` (memories that were recalled)
+    and ``backend`` (what searched them) are of an answer, and None or "" for any other call.
     """
 
     when: str
@@ -104,6 +105,10 @@ class Entry:
     price_source: str = ""
     smart_only_usd: float | None = None
     cheap_only_usd: float | None = None
+    recall_s: float | None = None
+    route_s: float | None = None
+    hits: int | None = None
+    backend: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict of all fields."""

@@ -80,6 +80,12 @@ _FORMATS: tuple[tuple[str, ...], ...] = (
   begun REAL NOT NULL
 ) STRICT""",
     ),
+    (  # 3: the stages before an answer
+        "ALTER TABLE entry ADD COLUMN recall_s REAL",
+        "ALTER TABLE entry ADD COLUMN route_s REAL",
+        "ALTER TABLE entry ADD COLUMN hits INTEGER",
+        "ALTER TABLE entry ADD COLUMN backend TEXT NOT NULL DEFAULT ''",
+    ),
 )
 VERSION = len(_FORMATS)
 
@@ -283,6 +289,8 @@ def _carry(damaged: sqlite3.Connection, fresh: sqlite3.Connection, table: str, h
     select = f'SELECT {quoted} FROM "{table}" NOT INDEXED WHERE id >= ? AND id < ?'  # noqa: S608
     count = 0
     for row in _readable(damaged, select, highest):
+        if any(isinstance(value, str) and "\0" in value for value in row):
+            continue  # a page of zeros, read as a row
         with contextlib.suppress(sqlite3.IntegrityError, sqlite3.DataError):
             count += fresh.execute(insert, row).rowcount
     return count

@@ -204,3 +204,15 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(word, names, 1)
     return f": did you mean {close[0]}?" if close else f": known are {', '.join(names)}."
+
+
+def renamed(text: str, name: str, source: str) -> str:
+    """The file ``text`` under another name, comments and all.
+
+    Raises :class:`ConfigError` when ``name`` is no name for a persona.
+    """
+    fresh, count = re.subn(r"(?m)^name[ \t]*=.*$", lambda _: f'name = "{name}"', text, count=1)
+    if not count:
+        raise ConfigError(f"{source}: there is no line that names the persona: add one.")
+    read(fresh, name, source)
+    return fresh

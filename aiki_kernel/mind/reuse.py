@@ -77,6 +77,13 @@ class Scale:
         )
         return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, total))))
 
+    def least(self, needed: float) -> float:
+        """The cosine of the questions below which the chance is under ``needed``, whatever else
+        is measured: no other measure is above one, and agreement only takes away."""
+        logit = math.log(needed / max(1.0 - needed, 1e-9))
+        most = self.start + max(0.0, self.agreement) + self.rest + self.mine + self.its
+        return (logit - most) / self.cosine
+
 
 SCALES: Mapping[str, Scale] = {
     "multilingual-e5-small": Scale(-78.44, 58.77, -2.34, 24.9, 3.63, 0.75, 0.06),
@@ -121,13 +128,24 @@ async def best(
     scale = SCALES.get(embedder)
     if scale is None or not open_:
         return None
+    near_ones = await _near(message, open_, embed, scale.least(needed))
+    if not near_ones:
+        return None
     found: tuple[Stored, float] | None = None
-    for one, pair in zip(open_, await measure(message, open_, embed), strict=True):
+    for one, pair in zip(near_ones, await measure(message, near_ones, embed), strict=True):
         chance = scale.chance(pair)
         near = pair.applies >= -scale.applies
         if near and chance >= needed and (found is None or chance > found[1]):
             found = one, chance
     return found
+
+
+async def _near(message: str, kept: Sequence[Stored], embed: Embed, least: float) -> list[Stored]:
+    """Those whose question is near enough to be measured at all: most are not."""
+    vectors = await embed([message, *(one.question for one in kept)])
+    unit = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12)
+    cosines = unit[1:] @ unit[0]
+    return [one for one, cosine in zip(kept, cosines, strict=True) if cosine >= least]
 
 
 async def measure(message: str, kept: Sequence[Stored], embed: Embed) -> list[Pair]:

@@ -54,6 +54,15 @@ class Address:
     persona: str = ""
     note: str = ""
 
+    def checked(self) -> Address:
+        """The same. Raises :class:`UsageError` where somebody is named and told nothing."""
+        if self.persona and not self.text.strip():
+            raise UsageError(
+                f"There is no message for {self.persona}: write one behind @{self.persona}; "
+                f"%aiki_persona {self.persona} lets {self.persona} answer from now on."
+            )
+        return self
+
 
 class Roster:
     """Finds personas by name. Thread-safe; a look-up costs one ``stat`` once it was read."""

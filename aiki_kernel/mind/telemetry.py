@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import ConfigError
+from aiki_kernel.safety.secrets import redact
 from aiki_kernel.trace import OPERATIONS
 from aiki_kernel.version import __version__
 
@@ -182,7 +183,7 @@ class Telemetry:
 def _message(role: str, text: str) -> str:
     """One message as the conventions lay it down: JSON with parts."""
     return json.dumps(
-        [{"role": role, "parts": [{"type": "text", "content": text}]}], ensure_ascii=False
+        [{"role": role, "parts": [{"type": "text", "content": redact(text)}]}], ensure_ascii=False
     )
 
 

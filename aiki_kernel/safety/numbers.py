@@ -37,7 +37,7 @@ def find_numbers(text: str) -> Iterator[tuple[str, int, int]]:
 
 def is_card(digits: str) -> bool:
     """Whether ``digits`` are a card's: an issuer's range and length, and Luhn's check."""
-    return _issued(digits) and luhn(digits) and len(set(digits)) > 2
+    return _issued(digits) and luhn(digits) and len(set(digits)) > 1
 
 
 def luhn(digits: str) -> bool:

@@ -35,11 +35,12 @@ _MARKS = {
 _SHORTEST_KNOWN = 6
 _PERSONAL = (CARD, IDENTITY)
 _SHORTEST = 8
+_IDENTIFIER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.+Z-]+")
 _DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"\d{6}")
 _SPACED = re.compile(r"\d{4}[ -]\d{4}|\d{6} \d{5}")
 _WRITTEN = re.compile(
-    r"[A-Z]?[a-z]+(?:[-_./][A-Za-z]?[a-z]+)*\d{0,2}|\d+|[A-Za-z_]+\.[A-Za-z_.()]+"
+    r"[A-Z]?[a-z]+(?:[-_./](?:[A-Za-z]?[a-z]+|\d{1,4}))*\d{0,2}|\d+|[A-Za-z_]+\.[A-Za-z_.()]+"
 )
 _HOLDER = re.compile(
     r"[$%{\[(<*]|(.)\1+$|.*\.{3}|.*example|.*placeholder|.*change.?me|.*removed\]|.*redacted|"
@@ -134,7 +135,11 @@ def told(kinds: Mapping[str, int]) -> str:
 def _could_hold_one(text: str) -> bool:
     """A quick no for ordinary prose: every secret has a long word with a digit in it, but for
     cards in groups, private keys and passwords in addresses."""
-    if "PRIVATE" in text or "://" in text or _SPACED.search(text):
+    if "PRIVATE" in text or "://" in text:
+        return True
+    if _DIGIT.search(text) is None or (len(text) < 40 and _IDENTIFIER.fullmatch(text)):
+        return False
+    if _SPACED.search(text):
         return True
     return any(
         len(word) >= _SHORTEST and not word.isalpha() and _DIGIT.search(word)

@@ -120,4 +120,8 @@ def _suspicious(word: str) -> bool:
         return True
     if any(prefix in word for prefix in _PREFIXES):
         return True
-    return any(word[-size:] in _BEGINNINGS for size in range(1, min(_LONGEST, len(word)) + 1))
+    # A prefix begins a word: the "n" of "unfin" does not begin a token of npm.
+    return any(
+        word[-size:] in _BEGINNINGS and not word[-size - 1 : -size].isalnum()
+        for size in range(1, min(_LONGEST, len(word)) + 1)
+    )

@@ -31,9 +31,9 @@ from model import (
     plan_scratch,
 )
 from queries import attend_many, attend_one, merge_one, place_rows, place_step
-from registers import BLOCK, NARROW, TILE, WIDE, round_up
+from registers import BLOCK, TILE, WIDE, round_up
 from team import Place
-from tiles import needs, tile, write_row
+from tiles import needs, tile_for, write_row
 
 
 @always_inline
@@ -198,14 +198,7 @@ def score_last(job: Job, s: Scratch, mut place: Place):
             var wide = width_at(count, number)
             var x = panel_at(job, s, place, number, width)
             var o = job.logits().unsafe_offset(number * stride + t * TILE)
-            if wide == 1:
-                tile[1](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
-            elif wide == 2:
-                tile[2](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
-            elif wide == NARROW:
-                tile[NARROW](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
-            else:
-                tile[WIDE](head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
+            tile_for(wide, head.format, head.at(t), head.scale, width // BLOCK, x, o, stride)
             number += wide
     place.meet()
 

@@ -7,9 +7,9 @@ segments of one.
 from activations import FINE, LATE, SHORT, encode, encode_token, normalise, refine, spread
 from attention import Cache
 from model import GROUPS, HEAD, Matrix, Model, ROTARY, Scratch
-from registers import BLOCK, Floats, Halves, Ints, NARROW, TILE, WIDE, Words
+from registers import BLOCK, Floats, Halves, Ints, MIDDLE, NARROW, TILE, WIDE, Words
 from team import Place
-from tiles import BLOCKWISE, FLOATING, Panel, TOKENWISE, tile
+from tiles import BLOCKWISE, FLOATING, Panel, TOKENWISE, tile_for
 
 comptime SEGMENT = 3  # words: tokens, tokens before them in the cache, capacity of the cache
 
@@ -83,7 +83,9 @@ struct Job(TrivialRegisterPassable):
 def width_at(rows: Int, token: Int) -> Int:
     """How many tokens the panel that begins at `token` has room for."""
     var rest = rows - token
-    return rest if rest <= 2 else (NARROW if rest <= NARROW else WIDE)
+    if rest <= 2:
+        return rest
+    return NARROW if rest <= NARROW else (MIDDLE if rest <= MIDDLE else WIDE)
 
 
 @always_inline
@@ -204,14 +206,7 @@ def multiply(
             var width = width_at(rows, row)
             var x = panel_at(job, s, place, row, m.columns)
             var o = to.unsafe_offset(row * stride + t * TILE)
-            if width == 1:
-                tile[1](m.format, w, m.scale, blocks, x, o, stride)
-            elif width == 2:
-                tile[2](m.format, w, m.scale, blocks, x, o, stride)
-            elif width == NARROW:
-                tile[NARROW](m.format, w, m.scale, blocks, x, o, stride)
-            else:
-                tile[WIDE](m.format, w, m.scale, blocks, x, o, stride)
+            tile_for(width, m.format, w, m.scale, blocks, x, o, stride)
             row += width
 
 

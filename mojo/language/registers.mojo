@@ -26,6 +26,7 @@ comptime U64 = SIMD[DType.uint8, 64]
 comptime TILE = 16  # rows of a matrix that are computed together
 comptime BLOCK = 32  # activations with one scale
 comptime WIDE = 12 if HAS_AVX512 else 4  # tokens that share one read of the weights
+comptime MIDDLE = 8 if HAS_AVX512 else 4
 comptime NARROW = 4
 
 

@@ -21,6 +21,7 @@ from registers import (
     HAS_AVX512,
     I16,
     Ints,
+    MIDDLE,
     NARROW,
     SignedBytes,
     TILE,
@@ -246,6 +247,29 @@ def tile[
         float_tile[BRAIN, T](w, blocks, x, to, stride)
     else:
         float_tile[FULL, T](w, blocks, x, to, stride)
+
+
+def tile_for(
+    width: Int,
+    format: Int,
+    w: Bytes,
+    scale: Float32,
+    blocks: Int,
+    x: Panel,
+    to: Floats,
+    stride: Int,
+):
+    """The same for a panel of some width."""
+    if width == 1:
+        tile[1](format, w, scale, blocks, x, to, stride)
+    elif width == 2:
+        tile[2](format, w, scale, blocks, x, to, stride)
+    elif width == NARROW:
+        tile[NARROW](format, w, scale, blocks, x, to, stride)
+    elif width == MIDDLE:
+        tile[MIDDLE](format, w, scale, blocks, x, to, stride)
+    else:
+        tile[WIDE](format, w, scale, blocks, x, to, stride)
 
 
 @always_inline

@@ -11,6 +11,7 @@ from aiki_kernel.commands import registry
 from aiki_kernel.commands.command import Context, Result
 from aiki_kernel.mind.conversation import Conversation
 from aiki_kernel.mind.ledger import Entry, Ledger
+from aiki_kernel.models.response_cache import Kept, ResponseCache
 
 NOW = datetime.now().astimezone()
 
@@ -102,6 +103,20 @@ def test_caps_are_shown_with_what_is_left(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("aiki_home")
+def test_the_response_cache_is_shown_and_cleared(aiki_home: Path) -> None:
+    assert "off for chat: 0 answers" in run("cost cache").text
+    kept = ResponseCache(aiki_home / "cache" / "responses.sqlite", 10**6, 30.0)
+    kept.put("a", Kept("Oslo.", "stop", {"input_tokens": 1}, "m", "p"))
+    kept.get("a")
+    kept.saved(0.5)
+    shown = run("cost cache")
+    assert "1 answers" in shown.text
+    assert "100% of requests hit, $0.5000 saved" in shown.text
+    assert shown.data["hits"] == 1
+    assert run("cost cache --clear").data == {"cleared": 1}
+    assert run("cost cache").data["answers"] == 0
+
+
 def test_before_the_first_answer() -> None:
     assert run("cost").text == "No answer has been asked for yet, so nothing was spent."
 

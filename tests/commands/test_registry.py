@@ -41,7 +41,19 @@ def test_a_line_of_a_magic_is_split_as_people_write(line: str, words: list[str])
         ("memory search red cats", {"query": "red cats", "limit": 8, "user": ""}),
         ("memory search red -k 3", {"query": "red", "limit": 3, "user": ""}),
         ("memory search --limit=3 red cats", {"query": "red cats", "limit": 3, "user": ""}),
-        ("memory forget a b --yes", {"ids": ("a", "b"), "yes": True}),
+        (
+            "memory forget a b --yes",
+            {
+                "ids": ("a", "b"),
+                "query": "",
+                "since": "",
+                "until": "",
+                "reason": "",
+                "limit": 20,
+                "user": "",
+                "yes": True,
+            },
+        ),
         (
             "memory add x --meta a=1 --meta b=2",
             {"text": "x", "kind": "fact", "meta": ("a=1", "b=2"), "user": ""},
@@ -55,7 +67,7 @@ def test_a_line_of_a_magic_is_split_as_people_write(line: str, words: list[str])
             "cost --by model",
             {"by": "model", "since": "", "session": False, "calls": 0, "csv": False},
         ),
-        ("chat what is this", {"text": "what is this", "model": ""}),
+        ("chat what is this", {"text": "what is this", "model": "", "persona": ""}),
         (
             "lab --no-browser --port 8899 a.ipynb",
             {"words": ("--no-browser", "--port", "8899", "a.ipynb")},

@@ -204,6 +204,31 @@ async def test_a_full_queue_is_a_429_and_places_are_given_in_order(
 
 
 @pytest.mark.slow
+async def test_curation_makes_room_for_a_cell_and_is_told_so(
+    connection: Connection, model_installed: Paths
+) -> None:
+    client = client_for(connection)
+    curation = await client.chat.completions.create(
+        **ENDLESS, stream=True, extra_body={"session_id": "curation", "priority": "curation"}
+    )
+    chunks = aiter(curation)
+    await anext(chunks)
+    cell = await client.chat.completions.create(
+        model="local", messages=ASK, max_tokens=2, extra_body={"session_id": "notebook"}
+    )
+    assert cell.choices[0].message.content
+    with pytest.raises(openai.APIError, match="made room") as caught:
+        _ = [chunk async for chunk in chunks]
+    assert caught.value.code == "preempted"
+    queue = await queue_of(connection)
+    assert (queue["preempted"], queue["served"]) == (1, 1)
+    with pytest.raises(openai.BadRequestError, match="cell or curation"):
+        await client.chat.completions.create(
+            model="local", messages=ASK, extra_body={"priority": "first"}
+        )
+
+
+@pytest.mark.slow
 async def test_a_message_that_is_too_long_is_a_400(
     connection: Connection, model_installed: Paths
 ) -> None:

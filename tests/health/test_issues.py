@@ -48,7 +48,10 @@ def test_once_when_it_breaks_and_once_when_it_is_well(days: Days) -> None:
     assert days.see("ok", "ok") == []
     assert days.see("degraded", "down", "down", "unknown", "down") == ["broke"]
     assert days.see("ok", "ok", "ok") == ["recovered"]
-    broke, over = days.issues.waiting
+    broke, ended, over = days.issues.waiting
+    assert ended["id"] == broke["id"]  # its memory is replaced by one with an end
+    assert (ended["text"], "valid_to" in broke["metadata"]) == (broke["text"], False)
+    assert ended["metadata"]["valid_to"].endswith("+00:00")
     assert "What is wrong: It is degraded." in broke["text"]
     assert broke["metadata"]["dedup_key"] == over["metadata"]["dedup_key"] == "health:disk"
     assert over["metadata"]["duration_s"] == 6 * 60
@@ -63,7 +66,8 @@ def test_it_is_not_told_again_after_a_restart_and_the_end_is(days: Days) -> None
         assert days.see("down") == []
     days.again()
     assert days.see("ok", "ok") == ["recovered"]
-    assert [event["metadata"]["event"] for event in days.issues.waiting] == ["broke", "recovered"]
+    told = [event["metadata"]["event"] for event in days.issues.waiting]
+    assert told == ["broke", "broke", "recovered"]
 
 
 def test_what_cannot_be_told_is_neither_broken_nor_well(days: Days) -> None:
@@ -105,9 +109,9 @@ def test_they_wait_until_they_are_taken_in_order_and_once(days: Days) -> None:
 
     assert days.issues.deliver(tell) == 1
     days.again()
-    assert days.issues.deliver(tell) == 1
-    assert len(set(taken)) == 2
-    assert taken[1] == taken[2]
+    assert days.issues.deliver(tell) == 2
+    assert len(set(taken)) == 2  # the beginning twice, as its end came with it
+    assert taken[0] == taken[1] == taken[2]
     assert json.loads(days.path.read_text("utf-8"))["waiting"] == []
 
 
@@ -155,9 +159,12 @@ def test_the_memory_is_told_when_it_answers_and_the_loop_can_be_asked(
             aiki.memory.add(text)
         found = aiki.memory.list(kind="issue")
         assert len(found) == 2, [record.data for record in found]
-        best = aiki.memory.search("what was wrong last night?", limit=2)
-        assert {hit.record.kind for hit in best} == {"issue"}
-        assert any("could not be read" in hit.text for hit in best)
+        best = aiki.memory.search("what was wrong last night?", limit=4)
+        assert best[0].record.kind == "issue"
+        assert "could not be read" in best[0].text
+        assert "is well again" in best[0].text
+        # Its beginning has ended, too: it is not recalled as if it were so now.
+        assert [hit.record.kind for hit in best].count("issue") == 1
     finally:
         aiki.close()
     assert teller(plan, print)({"text": "x"}) in (True, False)

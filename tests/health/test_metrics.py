@@ -124,6 +124,12 @@ def test_counters_come_from_the_ledger_and_grow_over_restarts(plan: Plan, paths:
     assert 'aiki_llm_cost_usd_total{model="m",persona="analyst"} 0.002' in text
     assert 'aiki_stage_duration_seconds_bucket{stage="generate",le="2.5"} 2' in text
     assert 'aiki_stage_duration_seconds_bucket{stage="generate",le="1"} 0' in text
+    booked(paths, 1, recall_s=0.012, route_s=0.001, hits=3, backend="mojo", model="r")
+    text = render(everything(), plan, counted(plan), 1, 0)
+    assert 'aiki_stage_duration_seconds_bucket{stage="recall",le="0.02"} 1' in text
+    assert 'aiki_stage_duration_seconds_count{stage="route"} 1' in text
+    assert 'aiki_recall_hits_bucket{le="4"} 1' in text
+    assert 'aiki_recall_searches_total{backend="mojo"} 1' in text
     booked(paths, 1, ago_s=9e6, input_tokens=1, persona="analyst")  # booked late
     assert counted(plan, first).tokens == counted(plan).tokens
     assert first.tokens["input", "m", "analyst"] == 21
@@ -138,7 +144,7 @@ def test_a_histogram_counts_each_second_once() -> None:
         one.observe(seconds)
     cumulative = [count for _, count in one.cumulative()]
     assert cumulative == sorted(cumulative)
-    assert cumulative[0] == 2
+    assert cumulative[BUCKETS.index(0.05)] == BUCKETS.index(0.05) + 2
     assert cumulative[-1] == len(BUCKETS) + 3
 
 

@@ -55,6 +55,7 @@ class TestConformance(_WithServer, jkt.KernelTests):
                 "%aiki_health",
                 "%aiki_memory",
                 "%aiki_model",
+                "%aiki_persona",
                 "%aiki_route",
                 "%aiki_session",
             },

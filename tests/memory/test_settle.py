@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from memory_parts import WordBag
 
 from aiki_kernel.config import Paths, Settings
 from aiki_kernel.memory.records import Scope, Turn
 from aiki_kernel.memory.service import MemoryService
+from aiki_kernel.memory.wave_analysis import analyse
+from aiki_kernel.memory.wave_vector import rows
 
 KARI = Scope("kari")
 
@@ -88,3 +91,18 @@ def test_the_journal_is_empty_once_the_store_has_it(settings: Settings, tmp_path
     service.collection._settler.now()
     assert service.collection.log.pending() == (0, {})
     service.close()
+
+
+def test_a_capture_comes_back_with_its_second_vector(
+    settings: Settings, before_cut: tuple[Path, Path]
+) -> None:
+    home, disk = before_cut
+    service = opened(settings, home)
+    pattern = analyse({"audio": (np.sin(np.arange(2000.0) / 3), 1000)})
+    made = service.waves.capture(pattern, KARI, note="a hum")
+    cut_power(service, home, disk)
+
+    again = opened(settings, home)
+    hit = again.waves.like(rows(pattern), KARI, 3).hits[0]
+    assert (hit.id, hit.record.metadata["wave"]) == (made.id, made.metadata["wave"])
+    again.close()

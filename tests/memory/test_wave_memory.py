@@ -215,3 +215,17 @@ def test_a_collection_without_the_vector_gets_it_when_it_is_needed(
     assert found(memory, tone(50)) == ["new"]
     assert Paths(aiki_home).memory.exists()
     assert {r.data for r in memory.list(KARI, limit=9)} >= {"an old fact", "Question?", "Answer."}
+
+
+def test_a_chat_is_not_flooded_with_what_sensors_say(memory: MemoryService) -> None:
+    for k in range(20):
+        memory.waves.capture(tone(50 + k / 7, seed=k), KARI, note=f"hum of the fridge {k}")
+    memory.add("Kari asked why the fridge makes a hum.", KARI)
+    memory.add("The fridge is from 2009.", KARI)
+    chat = memory.recall("the hum of the fridge", KARI, 8)
+    kinds = [hit.record.kind for hit in chat.hits]
+    assert kinds.count("sensor") == 2
+    assert kinds.count("fact") == 2
+    assert len(memory.search("the hum of the fridge", KARI, 20).hits) == 20
+    asked = memory.recall("the hum of the fridge", KARI, 8, kinds=("sensor",))
+    assert len(asked.hits) == 8

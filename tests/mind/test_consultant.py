@@ -259,6 +259,53 @@ async def test_a_consultant_that_fails_leaves_the_cheap_model_at_work(
     assert (failed.stage, failed.name, failed.cost_usd) == ("consult", "test/smart", 0.0)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Scenario(text=insight().text, cut="reset"),
+        Scenario(text=insight().text, cut="quiet"),
+        Scenario(text=insight().text, cut="before"),
+        Scenario(text=insight().text, garbage=b"data: {not json\n\n"),
+        Scenario(stall="between"),
+        failing(429),
+    ],
+    ids=["reset", "quiet", "before", "garbage", "stall", "limited"],
+)
+async def test_whatever_happens_to_the_consultant_the_cheap_model_answers(
+    aiki: Aiki, fault_server: FaultServer, fault: Scenario
+) -> None:
+    fault_server.script(fault, ANSWER)
+    events = await events_of(aiki, QUESTION)
+    done = completed(events)
+    assert done.text == ANSWER.text
+    assert models_asked(fault_server) == ["smart", "cheap"]
+    assert not [event for event in events if isinstance(event, Consulted)]
+    assert any("could not be consulted" in note for note in done.metadata["notes"])
+    assert await kept(aiki) == []
+    (failed,) = [row for row in aiki.ledger.rows() if row.error]
+    assert failed.stage == "consult"
+    assert failed.cost_usd is not None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Scenario(cut="reset", logprob=-0.1),
+        Scenario(garbage=b"data: {not json\n\n", logprob=-0.1),
+        Scenario(text="", logprob=-0.1),
+    ],
+    ids=["reset", "garbage", "empty"],
+)
+async def test_whatever_happens_to_the_executor_the_smart_model_works(
+    aiki: Aiki, fault_server: FaultServer, fault: Scenario
+) -> None:
+    fault_server.script(insight(), fault, SMART)
+    done = completed(await events_of(aiki, QUESTION))
+    assert done.text == SMART.text
+    assert models_asked(fault_server) == ["smart", "cheap", "smart"]
+    assert any("does the work itself" in note for note in done.metadata["notes"])
+
+
 async def test_an_executor_that_fails_leaves_the_smart_model_at_work(
     aiki: Aiki, fault_server: FaultServer
 ) -> None:

@@ -81,6 +81,7 @@ def test_what_would_fit_is_not_refused_once_answers_are_known(ledger: Ledger) ->
         ledger.record(answered(9000, stage="consult"))
         ledger.record(answered(9000, name="a/other"))
         ledger.record(answered(0, error="ModelError"))
+        ledger.record(answered(0))  # out of the response cache: no tokens at all
     found = admit(ledger, settings, 20_000)
     assert found.max_tokens == 2500, "half of what is left: 0.005 USD"
     assert "budget.day_usd leaves" in found.note

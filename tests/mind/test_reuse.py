@@ -128,6 +128,17 @@ def test_the_same_words_fit_whatever_embeds(e5: Embeds) -> None:
     assert fitting(paraphrase, [kept], e5, "an embedder nobody has weighed") is None
 
 
+def test_leaving_out_the_far_ones_early_changes_nothing(e5: Embeds) -> None:
+    """The bound is exact: what it leaves out could not have reached the chance that is needed."""
+    scale = reuse.SCALES[E5]
+    kept = [stored(group.asked, group.applies) for group in GROUPS]
+    for message in (GROUPS[0].same[0], GROUPS[5].other[1], "What is the weather like in Bergen?"):
+        for pair in asyncio.run(reuse.measure(message, kept, e5)):
+            if scale.chance(pair) >= MATCH:
+                assert pair.cosine >= scale.least(MATCH)
+    assert 0.8 < scale.least(MATCH) < 0.9
+
+
 def test_what_is_no_longer_valid_is_not_used(e5: Embeds) -> None:
     question = "How do we plan a database migration without downtime?"
     assert fitting(question, [stored(question, "a schema changes", days=-1)], e5) is None

@@ -49,7 +49,7 @@ class Spool:
         if bad:
             return Reading(
                 DEGRADED,
-                f"{bad} files of the spool could not be read and lie in {folder}/bad: "
+                f"{_files(bad)} of the spool could not be read, see {folder}/bad: "
                 "look at them, then remove them.",
                 value,
                 "turns",
@@ -57,6 +57,10 @@ class Spool:
             )
         said = f"{_turns(count)}." if count else "Nothing waits."
         return Reading(OK, said, value, "turns", facts)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _turns(count: int) -> str:
