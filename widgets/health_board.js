@@ -124,6 +124,7 @@ function render({ model, el }) {
   function show() {
     const board = dict(model.get("board"));
     root.dataset.state = known(board.status);
+    root.classList.toggle("aiki-watched", Boolean(board.watched));
     // Written only when it changes: a screen reader speaks every change.
     if (headline.textContent !== words(board.headline)) {
       headline.textContent = words(board.headline);
