@@ -29,6 +29,7 @@ from pydantic_settings import (
 from aiki_kernel.config_cache import Cache as Cache
 from aiki_kernel.config_curation import Curation as Curation
 from aiki_kernel.config_health import Health as Health
+from aiki_kernel.config_ranking import Ranking as Ranking
 from aiki_kernel.config_routing import Budget as Budget
 from aiki_kernel.config_routing import Card as Card
 from aiki_kernel.config_routing import Consult as Consult
@@ -107,6 +108,7 @@ class Memory(Curation):
     )
     languages: tuple[str, ...] = ("english", "norwegian")
     fusion: Fusion = Fusion()
+    ranking: Ranking = Ranking()
 
 
 class Compute(Section):

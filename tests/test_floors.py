@@ -14,6 +14,7 @@ FLOORS = [
         "config_cache",
         "config_curation",
         "config_health",
+        "config_ranking",
         "config_routing",
         "config_telemetry",
         "trace",

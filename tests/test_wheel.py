@@ -47,6 +47,7 @@ def test_widget_notebook_and_marker_of_types_are_inside(wheel: zipfile.ZipFile) 
     names = set(wheel.namelist())
     assert "aiki_kernel/py.typed" in names
     assert "aiki_kernel/notebooks/welcome.ipynb" in names
+    assert "aiki_kernel/mind/personas/trisha.toml" in names
     for source in (ROOT / "widgets").glob("*.*s"):
         assert f"aiki_kernel/display/static/{source.name}" in names
 

@@ -35,7 +35,8 @@ def recall(
 ) -> Result:
     """Measure evidence recall: how many of the memories that answer a question are found.
 
-    Each row is one way to order the same memories for the same questions; the last is ours.
+    Each row is one way to order the same memories for the same questions. Ours is `aiki`, and
+    after it the same with recency, importance or variety (memory.ranking) turned on.
     """
     from aiki_kernel.memory.bench import bench_recall
 

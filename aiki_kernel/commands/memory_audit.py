@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LIMIT = 20
 
 
-ACTIONS = ("release", "quarantine", "undo")
+ACTIONS = ("release", "quarantine", "undo", "screen")
 
 
 def _actions(context: Context, prefix: str) -> Iterable[str]:
@@ -33,7 +33,7 @@ def _ids(context: Context, prefix: str) -> Iterable[str]:
 def audit(
     context: Context,
     action: Annotated[
-        str, Arg("release, quarantine or undo", complete=_actions, positional=True)
+        str, Arg("release, quarantine, undo or screen", complete=_actions, positional=True)
     ] = "",
     ids: Annotated[
         tuple[str, ...],
@@ -49,7 +49,8 @@ def audit(
 
     A memory in quarantine is kept and not recalled. `release ID` lets it be recalled again,
     `quarantine ID` takes one out of recall, `undo ID` takes back a memory's last quarantine,
-    release or update. The log holds ids, counts and names, never a text or a key.
+    release or update; `screen` looks through what older versions imported. The log holds
+    ids, counts and names, never a text or a key.
     """
     if action:
         return _done(context, action, ids, reason)
@@ -84,6 +85,10 @@ def _done(context: Context, action: str, ids: tuple[str, ...], reason: str) -> R
 
     if action not in ACTIONS:
         raise UsageError(f"`memory audit` knows {', '.join(ACTIONS)}, not {action!r}.")
+    if action == "screen":
+        found = _call(context, lambda memory, scope: memory.screen(scope))
+        text = f"Looked at {found['seen']} memories of low trust; {found['held']} are held now."
+        return Result({"action": action, **found}, text)
     if not ids:
         raise UsageError(f"Which memory? `memory audit {action} ID`.")
     records, lines = [], []

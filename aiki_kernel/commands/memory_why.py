@@ -139,7 +139,7 @@ def _fate(row: dict[str, Any], kept: Recollection) -> str:
         "relevance": f"no: below {kept.data['relevance']:g} of the best score",
         "budget": f"no: did not fit into {kept.data['recall_tokens']} tokens",
         "duplicate": f"no: same text as {row.get('of', '')[:SHORT]}",
-        "redundant": f"no: too like {row.get('of', '')[:SHORT]}",
+        "redundant": "no: it gave way to more variety or newer ones (memory.ranking)",
         "expired": "no: it has expired",
         "sensors": "no: enough of sensors",
     }

@@ -235,6 +235,13 @@ class MemoryAdmin(WaveAdmin):
         answer = await self.door.call("POST", "/memory/held", body)
         return [record_from_json(item) for item in answer["records"]]
 
+    async def screen(self, scope: Scope) -> dict[str, int]:
+        """Look for planted text in all memories of low trust; how many were seen and held."""
+        body = {"scope": scope_to_json(scope)}
+        return await self.door.call(  # type: ignore[no-any-return]
+            "POST", "/memory/screen", body, timeout_s=_LONG_S
+        )
+
     async def quarantine(self, id: str, scope: Scope, reason: str = "") -> Record:
         """Take a memory out of recall."""
         return await self._held_or_not("quarantine", id, scope, reason)

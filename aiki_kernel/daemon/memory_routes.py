@@ -241,6 +241,10 @@ def _held(engine: Engine, body: Body) -> Any:
     return quarantine_routes.held(engine, body, _scope(engine, body), _limit(body, 50))
 
 
+def _screen(engine: Engine, body: Body) -> Any:
+    return quarantine_routes.screen(engine, body, _scope(engine, body))
+
+
 def _held_or_not(action: str) -> Answer:
     return lambda engine, body: quarantine_routes.change(engine, body, _scope(engine, body), action)
 
@@ -337,6 +341,7 @@ ROUTES = [
     _post("list", _answers(_list)),
     _post("history", _answers(_history)),
     _post("held", _answers(_held, personas=False)),
+    _post("screen", _answers(_screen, personas=False)),
     _post("quarantine", _answers(_held_or_not("quarantine"), personas=False)),
     _post("release", _answers(_held_or_not("release"), personas=False)),
     _post("revert", _answers(_held_or_not("revert"), personas=False)),

@@ -1,4 +1,4 @@
-"""``/memory/held``, ``/memory/quarantine``, ``/memory/release``, ``/memory/revert``."""
+"""``/memory/screen``, ``held``, ``quarantine``, ``release`` and ``revert``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def held(engine: Engine, body: Body, scope: Scope, limit: int) -> Any:
     where = Where(user_id=scope.user_id, agent_id=scope.agent_id, run_id=scope.run_id)
     found = quarantine.held(engine.memory.collection, where, limit)
     return {"records": [record.to_json() for record in found]}
+
+
+def screen(engine: Engine, body: Body, scope: Scope) -> Any:
+    """Look at all memories of low trust; how many were seen and held."""
+    where = Where(user_id=scope.user_id)
+    seen, count = quarantine.screen_all(engine.memory.collection, where)
+    return {"seen": seen, "held": count}
 
 
 def change(engine: Engine, body: Body, scope: Scope, action: str) -> Any:

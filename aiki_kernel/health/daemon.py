@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -189,7 +188,7 @@ class Daemon:
         """Do ``work``; what fails is said once, and again when it fails otherwise."""
         try:
             work()
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # a loop that watches others must not end by one of them
             text = (
                 f"{what} could not be written or read ({getattr(error, 'strerror', None) or error})"
             )

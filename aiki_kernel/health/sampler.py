@@ -7,6 +7,8 @@ minute must not gather threads.
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -63,8 +65,8 @@ class _Call:
     def _work(self) -> None:
         try:
             found = self.probe.measure(self.moment)
-            if found is not None and found.state not in STATES:
-                raise ValueError(f"it reported the state {found.state!r}")
+            if found is not None:
+                found = _checked(found)
         except Exception as error:  # whatever somebody's probe does
             text = (
                 f"The probe failed ({type(error).__name__}: {error}): report it, or skip it "
@@ -120,6 +122,17 @@ class Sampler:
                 readings.append(call.reading)
         taken = time.monotonic() - moment.monotonic
         return Sample(moment.wall, moment.monotonic, tuple(readings), taken)
+
+
+def _checked(found: Reading) -> Reading:
+    """A reading that can be written down. Raises :class:`ValueError` or :class:`TypeError`."""
+    if found.state not in STATES:
+        raise ValueError(f"it reported the state {found.state!r}")
+    value = None if found.value is None else float(found.value)
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"it reported the figure {found.value!r}")
+    facts = json.loads(json.dumps(dict(found.facts)))  # plain data, and a copy of its own
+    return found._replace(value=value, reason=str(found.reason), unit=str(found.unit), facts=facts)
 
 
 def _late(call: _Call) -> Reading:

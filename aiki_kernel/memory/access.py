@@ -194,9 +194,7 @@ def _why_not(grant: Grant, persona: str, operation: str) -> str:
             "`aiki persona list` shows those there are."
         )
     if f"memory.{operation}" in TOOLS:
-        return (
-            f"{persona} may not {operation} memories: add memory.{operation} to tools in its file."
-        )
+        return f"{persona} may not use memory.{operation}: name it under tools in its file."
     return f"{persona} may not {operation}: only the user may, without a persona."
 
 

@@ -133,6 +133,14 @@ class DenseSearch:
             return self.store.similarity(vector, ids)
         return self.index.similarity(vector, ids)
 
+    def vectors(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The vectors (d,) of memories, by the index or else by the store."""
+        found = None if self.index is None else self.index.vectors(ids)
+        if found is not None:
+            return found
+        points, _ = self.store.scroll(Where(ids=tuple(ids)), max(len(ids), 1), vectors=True)
+        return {point.id: point.vector for point in points if point.vector is not None}
+
     # --- told to people -------------------------------------------------------------------
 
     def offered(self, wanted: str) -> dict[str, Any]:

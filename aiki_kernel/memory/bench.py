@@ -3,8 +3,10 @@
 No judge is needed, because the data say which memories those are. Two formats are known:
 LoCoMo (conversations with questions and the turns that are evidence, Maharana et al. 2024,
 categories 1 to 4) and a list of ``{"memory", "<language>": question, ...}``. Every row of
-the table asks the same questions of the same store, and the last one is the service that
-answers in a notebook.
+the table asks the same questions of the same store; ``aiki`` is the service that answers in
+a notebook, and the rows after it are the same with something of ``ranking.py`` turned on. For
+those the present is the date of the last memory, and importance is what the rules of
+curation say. Redundancy is how like each of the first ten is to the nearest above it (cosine).
 """
 
 from __future__ import annotations
@@ -24,14 +26,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiki_kernel.config import Paths, Settings
+from aiki_kernel.config import Paths, Ranking, Settings
 from aiki_kernel.errors import UsageError
+from aiki_kernel.memory.curation_record import by_rules
 from aiki_kernel.memory.embedders import embedder as named_embedder
+from aiki_kernel.memory.finding import find
 from aiki_kernel.memory.payload import derived_id
+from aiki_kernel.memory.ranking import redundancy
 from aiki_kernel.memory.recall import mem0_order, reciprocal_ranks
 from aiki_kernel.memory.records import Draft, Scope
 from aiki_kernel.memory.service import MemoryService
 from aiki_kernel.memory.store import TURN, WINDOW, Scored, Where
+from aiki_kernel.memory.window import moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +45,14 @@ if TYPE_CHECKING:
     from aiki_kernel.memory.embedders import Embedder
 
 OURS = "aiki (dense + window + turn, z-scores)"
+_RANKED = {
+    OURS: Ranking(),
+    "aiki + recency 0.5, half-life 30 days": Ranking(recency=0.5),
+    "aiki + importance 0.5 by rules": Ranking(importance=0.5),
+    "aiki + MMR, diversity 0.1": Ranking(diversity=0.1),
+    "aiki + MMR, diversity 0.3": Ranking(diversity=0.3),
+    "aiki + MMR, diversity 0.5": Ranking(diversity=0.5),
+}
 _DEPTH = 2000
 _TURN_ID = re.compile(r"D\d+:\d+")
 
@@ -63,7 +77,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """Means over all questions of a group, in 0..1; ``ms`` per question without embedding."""
+    """Means over all questions of a group, in 0..1; ``ms`` per question without embedding.
+    ``redundancy10``: mean cosine of each of the first ten with the nearest before it."""
 
     method: str
     group: str
@@ -73,6 +88,7 @@ class Row:
     recall20: float
     hit10: float
     ms: float | None = None
+    redundancy10: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,7 @@ class RecallTable:
         head = f"{self.data}: {self.memories} memories, embedder {self.embedder}"
         lines = [
             head,
-            f"{'method':<42}{'questions':>22}{'R@5':>7}{'R@10':>7}{'R@20':>7}{'hit@10':>8}",
+            f"{'method':<42}{'questions':>22}{'R@5':>7}{'R@10':>7}{'R@20':>7}{'hit@10':>8}{'redundant':>11}",
         ]
         for row in self.rows:
             asked = f"{row.group} {row.questions}".strip()
@@ -111,8 +127,9 @@ class RecallTable:
                     (row.hit10, 8),
                 )
             )
+            alike = "" if row.redundancy10 is None else f"{row.redundancy10:>11.3f}"
             spent = f"  {row.ms:.1f} ms" if row.ms is not None else ""
-            lines.append(f"{row.method:<42}{asked:>22}{figures}{spent}")
+            lines.append(f"{row.method:<42}{asked:>22}{figures}{alike}{spent}")
         return "\n".join(lines)
 
     def row(self, method: str = OURS, group: str | None = None) -> Row:
@@ -140,7 +157,7 @@ def bench_recall(
     kept = KeptVectors(inner, cache) if cache else inner
     memory = settings.memory.model_copy(update={"url": "", "embedder": inner.id})
     settings = settings.model_copy(update={"memory": memory})
-    tally: dict[tuple[str, str], list[tuple[float, float, float, float, float]]] = {}
+    tally: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     asked, total = 0, sum(len(case.questions) for case in cases)
     for case in cases:
         with tempfile.TemporaryDirectory(prefix="aiki-bench-") as home:
@@ -150,7 +167,9 @@ def bench_recall(
                 for question in case.questions:
                     for method, (order, ms) in _orders(service, case, question.text).items():
                         scores = _score(order, question.evidence)
-                        tally.setdefault((method, question.group), []).append((*scores, ms))
+                        alike = _redundancy(service, order) if ms is not None else 0.0
+                        row = (*scores, alike, ms or 0.0)
+                        tally.setdefault((method, question.group), []).append(row)
                     asked += 1
                     if progress:
                         progress(asked, total)
@@ -158,9 +177,11 @@ def bench_recall(
                 service.close()
     rows = []
     for (method, group), counted in tally.items():
-        r5, r10, r20, hit = (float(value) for value in np.mean(counted, axis=0)[:4])
-        spent = float(np.median([one[-1] for one in counted])) if method == OURS else None
-        rows.append(Row(method, group, len(counted), r5, r10, r20, hit, spent))
+        r5, r10, r20, hit, alike = (float(value) for value in np.mean(counted, axis=0)[:5])
+        spent, redundant = None, None
+        if method.startswith("aiki"):
+            spent, redundant = float(np.median([one[-1] for one in counted])), alike
+        rows.append(Row(method, group, len(counted), r5, r10, r20, hit, spent, redundant))
     return RecallTable(path.name, inner.id, sum(len(case.memories) for case in cases), tuple(rows))
 
 
@@ -199,13 +220,16 @@ def _locomo(one: dict[str, Any]) -> Case:
         for place, turn in enumerate(conversation[f"session_{number}"] or []):
             caption = f" [{turn['blip_caption']}]" if turn.get("blip_caption") else ""
             known.add(turn["dia_id"])
+            text = f"{turn['speaker']}: {turn['text']}{caption}"
+            said = (start + timedelta(seconds=place)).isoformat()
             drafts.append(
                 Draft(
-                    f"{turn['speaker']}: {turn['text']}{caption}",
+                    text,
                     Scope(name, run_id=f"session_{number}"),
                     kind="message",
                     role=turn["speaker"],
-                    created_at=(start + timedelta(seconds=place)).isoformat(),
+                    created_at=said,
+                    metadata={"importance": by_rules(text, said).importance},
                     id=derived_id(name, turn["dia_id"]),
                     turn_id=turn["dia_id"],
                 )
@@ -232,7 +256,7 @@ def _probe(name: str, items: Sequence[dict[str, str]]) -> Case:
 
 def _orders(
     service: MemoryService, case: Case, question: str
-) -> dict[str, tuple[list[str], float]]:
+) -> dict[str, tuple[list[str], float | None]]:
     """The order in which each method puts the memories, and the ms that ours took."""
     collection, user = service.collection, case.memories[0].scope.user_id
     vector = collection.embedder.embed_query(question)
@@ -241,9 +265,14 @@ def _orders(
     lists: dict[str, Scored] = {TURN: [], WINDOW: []}
     lists.update(collection.store.search(vector, asked, Where(user_id=user), _DEPTH))
     two = {name: lists[name] for name in ("dense", TURN)}
-    began = time.perf_counter()
-    found = service.recall(question, Scope(user), 20)
-    ms = 1000 * (time.perf_counter() - began)
+    view = service.access.must(Scope(user), "recall")
+    last = max((moment(draft.created_at or "") or 0.0 for draft in case.memories), default=0.0)
+    timed: dict[str, tuple[list[str], float | None]] = {}
+    for method, ranking in _RANKED.items():
+        began = time.perf_counter()
+        found = find(service, question, view, view.where, 20, ranking=ranking, at=last or None)
+        ms = 1000 * (time.perf_counter() - began)
+        timed[method] = ([hit.id for hit in found.hits], ms)
     # mem0 re-ranks the best 60 of the dense list with classic BM25, in its own length unit.
     mem0 = mem0_order(lists["dense"][:60], dict(lists[TURN]), len(words.indices))
     orders = {
@@ -254,9 +283,14 @@ def _orders(
         "RRF k=60, dense + BM25 turn": reciprocal_ranks(two, 60),
         "RRF k=10, dense + BM25 turn": reciprocal_ranks(two, 10),
         "RRF k=10, three lists": reciprocal_ranks(lists, 10),
-        OURS: [hit.id for hit in found.hits],
     }
-    return {method: (order, ms) for method, order in orders.items()}
+    return {**{method: (order, None) for method, order in orders.items()}, **timed}
+
+
+def _redundancy(service: MemoryService, order: Sequence[str]) -> float:
+    vectors = service.vectors.vectors(order[:10])
+    known = [vectors[name] for name in order[:10] if name in vectors]
+    return redundancy(np.array(known)) if known else 0.0
 
 
 def _ids(scored: Scored) -> list[str]:

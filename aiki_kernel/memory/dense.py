@@ -151,6 +151,14 @@ class DenseIndex:
             cosines = index.vectors(chosen) @ (wide / (np.linalg.norm(wide) or 1.0))
             return {ids[int(i)]: float(cosines[at]) for i, at in zip(here, place, strict=True)}
 
+    def vectors(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]] | None:
+        """The vectors (d,) of ``ids``; None where they are not all here."""
+        with self._gate.shared():
+            index, rows = self._index, self._columns.find(ids)
+            if index is None or not self.ready or (rows < 0).any():
+                return None
+            return dict(zip(ids, index.vectors(rows), strict=True))
+
     def close_backends(self) -> None:
         """End the search server, if one runs; the next search by it starts another."""
         with self._gate.shared():

@@ -15,6 +15,7 @@ from aiki_kernel.memory.store import Where
 from aiki_kernel.memory.wave import KIND as SENSOR
 
 if TYPE_CHECKING:
+    from aiki_kernel.config_ranking import Ranking
     from aiki_kernel.memory.access import View
     from aiki_kernel.memory.service import MemoryService
 
@@ -27,9 +28,13 @@ def find(
     limit: int,
     backend: str = "",
     sensors: int | None = None,
+    *,
+    ranking: Ranking | None = None,
+    at: float | None = None,
 ) -> Recall:
     """The ``limit`` best for ``query`` that ``view`` and ``where`` allow; see
-    ``MemoryService.find``."""
+    ``MemoryService.find``. ``ranking`` in the place of the settings', and ``at`` (seconds since
+    1970) in that of the present, are for measuring."""
     collection, weights = memory.collection, memory.settings.fusion
     began = time.perf_counter()
     vector = ask(collection.embedder, query, backend, memory.compute.backend)
@@ -44,14 +49,37 @@ def find(
         weights=fusion.list_weights(weights.dense, weights.window, weights.turn),
         backend=backend or memory.compute.backend,
     )
+    ranking = ranking or memory.settings.ranking
+    plain = found
+    if ranking.on:
+        from aiki_kernel.memory.ranking import ranked
+
+        found = ranked(memory.vectors, found, ranking, limit, at or time.time())
     searched = time.perf_counter()
     told, dropped = hits(memory, view, found, limit, sensors)
+    if ranking.diversity and view.grant is None:
+        dropped += _crowded_out(plain, told, dropped, limit)
     seconds = {
         "embed": embedded - began,
         "search": searched - embedded,
         "load": time.perf_counter() - searched,
     }
     return Recall(tuple(told), seconds, searched_by.by, searched_by.note, dropped)
+
+
+def _crowded_out(
+    plain: Sequence[fusion.Candidate],
+    told: Sequence[Hit],
+    dropped: Sequence[Dropped],
+    limit: int,
+) -> tuple[Dropped, ...]:
+    """What would have been told by its score alone, and gave way to variety."""
+    known = {hit.id for hit in told} | {one.id for one in dropped}
+    return tuple(
+        Dropped(one.id, "redundant", one.score, "", one.ranks, one.scores)
+        for one in plain[:limit]
+        if one.id not in known
+    )
 
 
 def hits(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import StoreError
-from aiki_kernel.memory.guard import missed
+from aiki_kernel.memory.guard import LOW, missed
 from aiki_kernel.memory.history import Change
 from aiki_kernel.memory.payload import digest, from_payload
 from aiki_kernel.memory.records import Record, now
@@ -84,6 +84,12 @@ def screen(collection: Collection, records: Sequence[Record]) -> int:
         elif notes:
             collection.annotate({record.id: notes})
     return count
+
+
+def screen_all(collection: Collection, where: Where) -> tuple[int, int]:
+    """Look at every memory of low trust, as for those of an older version; seen and held."""
+    seen = list(collection.records(replace(where, trusts=LOW, quarantined=False)))
+    return len(seen), screen(collection, seen)
 
 
 def _set(

@@ -154,8 +154,8 @@ class Searched:
 @dataclass(frozen=True)
 class Dropped:
     """A memory that was found and is no hit. ``why``: duplicate (its text is that of memory
-    ``of``, which ranked higher), expired, redundant (too like ``of``), or sensors (enough of
-    these are hits)."""
+    ``of``, which ranked higher), expired, redundant (it gave way: ``memory.ranking``), or
+    sensors (enough of these are hits)."""
 
     id: str
     why: str

@@ -1,6 +1,6 @@
 """Analysis: from checked signals to what is kept of them.
 
-Per channel, in at most three passes over blocks of it (whatever its length, about 100 MB):
+Per channel, in at most three passes over blocks of it (whatever its length, about 200 MB):
 
 - mean, least, most, trend, and sums over :data:`_FINE` equal parts: the envelope is the root
   of each part's mean square about the mean of all; its damping d is half the slope of
@@ -157,7 +157,7 @@ def _pattern(
     shapes: Values | None,
 ) -> ChannelPattern:
     """Put the parts together. ``found``: analyses that share the frequencies between them."""
-    tones = _by_amplitude(found)
+    tones = _strongest(found)
     spectrum, energies, tonal = _energies(found)
     rate = source.rate
     moves = source.kind != "frame" and bool(found)
@@ -204,19 +204,23 @@ def _refuse_constant(source: Source, survey: _Survey) -> None:
 
 
 def _active(energy: Values, length: int) -> tuple[int, int]:
-    """The samples that hold the energy, where that is less than half of the record."""
+    """The samples between the first and the last that stand out of the silence, where those
+    are less than half of the record."""
+    parts = len(energy)
+    wide = max(1, parts // 120)
+    smooth = np.convolve(energy, np.ones(wide) / wide, "same")
     floor = float(np.median(energy))
-    heard = energy
-    if floor < 0.05 * float(energy.max()):
-        heard = np.maximum(energy - 3 * floor, 0.0)
-    share = np.cumsum(heard) / heard.sum()
-    first = int(np.searchsorted(share, 5e-4))
-    last = int(np.searchsorted(share, 1 - 5e-4)) + 1
-    if last - first > len(energy) // 2:
+    if floor >= 0.25 * float(smooth.max()):
         return 0, length
-    begin = first * length // len(energy)
-    # The level of the part before tells whether the onset lies at its edge; the part is kept whole.
-    end = max(begin + min(length, 64), min(length, (last + 1) * length // len(energy)))
+    heard = np.flatnonzero(smooth > 3 * floor + 1e-3 * float(smooth.max()))
+    first, last = int(heard[0]), int(heard[-1]) + 1
+    if last - first > parts // 2:
+        return 0, length
+    near = np.arange(max(0, first - wide), min(parts, first + 2 * wide))
+    sharp = near[energy[near] > 4 * floor + 0.01 * float(energy.max())]
+    first = int(sharp[0]) if len(sharp) else first
+    begin = first * length // parts
+    end = max(begin + min(length, 64), min(length, (last + 1) * length // parts))
     return min(begin, max(0, length - 64)), min(end, length)
 
 
@@ -239,14 +243,24 @@ def _within(found: Tones, low: float, high: float) -> Tones:
     """Only what lies from ``low`` to below ``high`` Hz."""
     at = np.arange(len(found.power)) * found.rate / found.samples
     kept = (at >= low) & (at < high)
-    tones = tuple(one for one in found.tones if low <= one.frequency_hz < high)
+    chosen = [j for j, one in enumerate(found.tones) if low <= one.frequency_hz < high]
     return Tones(
-        tones, found.power * kept, found.residual * kept, found.rate, found.samples, found.slope
+        tuple(found.tones[j] for j in chosen),
+        found.power * kept,
+        found.residual * kept,
+        found.rate,
+        found.samples,
+        found.slope,
+        tuple(found.energies[j] for j in chosen),
     )
 
 
-def _by_amplitude(found: Sequence[Tones]) -> tuple[Tone, ...]:
-    tones = sorted((tone for one in found for tone in one.tones), key=lambda t: -t.amplitude)
+def _strongest(found: Sequence[Tones]) -> tuple[Tone, ...]:
+    """By falling energy over the record."""
+    pairs = [
+        pair for one in found for pair in zip(one.energies, one.tones, strict=True) if pair[0] > 0
+    ]
+    tones = [tone for _, tone in sorted(pairs, key=lambda pair: -pair[0])]
     return tuple(
         Tone(
             brief(tone.frequency_hz, 9),
@@ -266,7 +280,7 @@ def _energies(found: Sequence[Tones]) -> tuple[Values, Values, float]:
         at = np.arange(len(one.power)) * one.rate / one.samples
         whole = float(one.power.sum())
         left = min(float(one.residual.sum()), whole)
-        weights = np.array([tone.amplitude**2 for tone in one.tones])
+        weights = np.array(one.energies)
         if len(weights) and whole > left:
             frequencies.append(np.array([tone.frequency_hz for tone in one.tones]))
             energies.append(weights / weights.sum() * (whole - left))

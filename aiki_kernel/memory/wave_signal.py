@@ -8,7 +8,6 @@ signal is refused with one line that says what to give instead.
 from __future__ import annotations
 
 import math
-import wave as wav
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from aiki_kernel.errors import UsageError
 from aiki_kernel.memory.wave import MOST_CHANNELS, channel_name
+from aiki_kernel.memory.wave_file import open_wav
 
 Values = NDArray[np.float64]
 
@@ -120,44 +120,26 @@ def source(name: str, given: Any) -> Source:
 
 
 def wav_file(name: str, path: Path) -> Source:
-    """PCM of 8, 16, 24 or 32 bits, scaled to -1..1. Raises :class:`UsageError`."""
+    """PCM or floats; see ``wave_file.py``. Raises :class:`UsageError`."""
     try:
-        with wav.open(str(path), "rb") as file:
-            columns, width = file.getnchannels(), file.getsampwidth()
-            rate, length = file.getframerate(), file.getnframes()
+        found = open_wav(path)
     except FileNotFoundError:
         raise UsageError(f"There is no {path}.") from None
-    except (wav.Error, EOFError, OSError) as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"{path.name} is no PCM WAV file ({str(error) or 'it ends too early'}): convert it, "
-            "or give the samples as (array, rate)."
+            f"{path.name} cannot be read as WAV ({why}): convert it, or give the samples as "
+            "(array, rate)."
         ) from error
-    if width not in (1, 2, 3, 4) or columns > MOST_COLUMNS:
-        raise UsageError(f"{path.name} has {columns} columns of {8 * width} bits: convert it.")
-    if length == 0:
+    if found.columns > MOST_COLUMNS:
+        raise UsageError(f"{path.name} has {found.columns} columns: at most {MOST_COLUMNS}.")
+    if found.length == 0:
         raise UsageError(f"{name} is empty: {path.name} has no samples.")
-
-    def blocks() -> Iterator[Values]:
-        with wav.open(str(path), "rb") as file:
-            while raw := file.readframes(max(1, BLOCK // columns)):
-                yield _pcm(raw[: len(raw) // (width * columns) * width * columns], width).reshape(
-                    -1, columns
-                )
-
-    rate_hz = _rate(name, rate)
-    assert rate_hz is not None
-    return _checked(Source(name, "signal", "", rate_hz, length, columns, blocks))
-
-
-def _pcm(raw: bytes, width: int) -> Values:
-    """Samples in -1..1. WAV's 8 bits are unsigned, the others little-endian and signed."""
-    if width == 1:
-        return (np.frombuffer(raw, np.uint8).astype(np.float64) - 128) / 128
-    if width == 3:
-        wide = np.zeros((len(raw) // 3, 4), np.uint8)
-        wide[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-        return wide.view("<i4").ravel().astype(np.float64) / 2**31
-    return np.frombuffer(raw, f"<i{width}").astype(np.float64) / 2.0 ** (8 * width - 1)
+    rate = _rate(name, found.rate)
+    assert rate is not None
+    return _checked(
+        Source(name, "signal", "", rate, found.length, found.columns, lambda: found.blocks(BLOCK))
+    )
 
 
 def _numbers(name: str, values: Any) -> NDArray[Any]:

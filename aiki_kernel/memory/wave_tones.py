@@ -52,9 +52,12 @@ _HALF_CYCLE = 0.5  # a slower one cannot be told from a trend
 
 @dataclass(frozen=True)
 class Tones:
-    """``tones`` by falling amplitude. ``power``: (n // 2 + 1,) mean-square of x a bin (one-sided,
-    summed over columns, without mean and trend), ``residual`` the same without the tones.
-    ``slope``: the trend beside the tones, a second, mean over columns."""
+    """``tones`` by falling energy, ``energies`` theirs over the record.
+
+    ``power``: (n // 2 + 1,) mean square of x a bin (one-sided, summed over columns, without mean
+    and trend), ``residual`` the same without the tones. ``slope``: the trend beside the tones, a
+    second, mean over columns.
+    """
 
     tones: tuple[Tone, ...]
     power: Values
@@ -62,6 +65,7 @@ class Tones:
     rate: float
     samples: int
     slope: float = 0.0
+    energies: tuple[float, ...] = ()
 
 
 def find_tones(x: Values, rate: float, most: int = MOST_TONES) -> Tones:
@@ -76,7 +80,7 @@ class _Fit:
         ramp = np.arange(self.n) - (self.n - 1) / 2
         energy = (x**2).sum(axis=1)
         total = float(energy.sum())
-        early = float(energy[: self.n // 3].sum()) > 0.8 * total
+        early = _falls(energy)
         self.window = _FALLING if early else _HANN
         taper = _taper(self.window, self.n)
         flat = x - ramp[:, None] * (ramp @ x) / (ramp @ ramp)
@@ -95,7 +99,6 @@ class _Fit:
         power = self._power(self.residual)
         amplitudes = np.zeros((0, self.data.shape[1]), np.complex128)
         errors = np.zeros(0)
-        strongest = 0.0
         for _ in range(most):
             candidate = self._candidate()
             if candidate is None:
@@ -105,19 +108,25 @@ class _Fit:
             self.decay = np.append(self.decay, 0.0)
             fitted, sigma = self._fit()
             energies = self._energies(fitted)
-            strongest = max(strongest, float(energies.max()))
-            if not np.isfinite(energies).all() or energies[-1] < _WEAKEST * strongest:
+            strongest = float(energies.max())
+            sound = bool(np.isfinite(energies).all()) and energies.max() < 4 * power.sum()
+            if not sound or energies[-1] < _WEAKEST * strongest:
                 self.omega, self.decay = before
                 break
             amplitudes, errors = fitted, sigma
             self._subtract()
+        energies = self._energies(amplitudes)
+        # By energy: what dies within three samples may begin louder than all the rest.
+        order = np.argsort(-energies, kind="stable")
+        named = self._named(amplitudes, errors)
         return Tones(
-            self._named(amplitudes, errors),
+            tuple(named[j] for j in order),
             power,
             self._power(self.residual),
             self.rate,
             self.n,
             self.slope * self.rate,
+            tuple(float(energies[j]) for j in order),
         )
 
     def _power(self, spectrum: Spectrum) -> Values:
@@ -128,7 +137,7 @@ class _Fit:
     def _candidate(self) -> float | None:
         """Radians a sample of what stands out of the residual; None when nothing does."""
         power = (np.abs(self.residual) ** 2).sum(axis=1)
-        power[0] = 0.0
+        power[0] = power[-1] = 0.0  # at half the rate a sine and its amplitude are anything
         floor = np.maximum(_running_median(power) / math.log(2), self.floor)
         limit = math.log(self.bins / _FALSE_ALARM)
         ratio = power / floor
@@ -175,8 +184,9 @@ class _Fit:
         """Levenberg-Marquardt from one start."""
         count = len(omega)
         step = np.concatenate([np.full(count, 1e-4 / self.n), np.full(count, 1e-4 / self.n)])
+        top = math.pi * (1 - 1 / self.n)
         low = np.concatenate([np.maximum(omega - 10 / self.n, 1e-12), np.full(count, -6 / self.n)])
-        high = np.concatenate([np.minimum(omega + 10 / self.n, math.pi), np.full(count, 0.5)])
+        high = np.concatenate([np.minimum(omega + 10 / self.n, top), np.full(count, 0.5)])
         theta = np.concatenate([omega, decay])
         linear, rest, cost = self._solve(theta, picked)
         caution = 1e-3
@@ -270,7 +280,7 @@ class _Fit:
         length = _energy_of_decay(self.decay, self.n)
         return np.asarray((np.abs(amplitudes) ** 2).sum(axis=1) * length / 2 / self.n)
 
-    def _named(self, amplitudes: Spectrum, errors: Values) -> tuple[Tone, ...]:
+    def _named(self, amplitudes: Spectrum, errors: Values) -> list[Tone]:
         out = []
         for j in range(len(amplitudes)):
             column = amplitudes[j, int(np.argmax(np.abs(amplitudes[j])))]
@@ -284,7 +294,7 @@ class _Fit:
                     decay * self.rate if told else None,
                 )
             )
-        return tuple(sorted(out, key=lambda tone: -tone.amplitude))
+        return out
 
 
 def _energy_of_decay(decay: Values, n: int) -> Values:
@@ -312,6 +322,13 @@ def _running_median(power: Values) -> Values:
     if not medians:
         return np.zeros(bins)
     return np.asarray(np.interp(np.arange(bins), centres, medians))
+
+
+def _falls(energy: Values) -> bool:
+    """Whether most of what stands above the noise lies in the first third."""
+    parts = np.array([float(part.mean()) for part in np.array_split(energy, min(60, len(energy)))])
+    heard = np.maximum(parts - 1.5 * float(np.quantile(parts, 0.25)), 0.0)
+    return bool(heard[: len(heard) // 3].sum() > 0.8 * heard.sum() > 0.04 * parts.sum())
 
 
 def _falling_rate(energy: Values) -> float:

@@ -62,7 +62,7 @@ class MojoModel:
             raise UnsupportedError(f"the kernels refuse the file ({error})") from None
         self.threads = thread_count(threads)
         self._team = Team(self._kernels, self.threads)
-        self._paces = (Pace(self.threads), Pace(self.threads))  # one token, many tokens
+        self._paces = (Pace(self.threads), Pace(self.threads))  # steps, prompts
         self._turns = Turns()
         self._batch = Batch(self.step, MOST_SEGMENTS)
         self._scratch: Bytes = aligned(64)
@@ -164,7 +164,8 @@ class MojoModel:
         """All layers for ``ids``, a few at a time. It is the caller's turn."""
         kernels, layers = self._kernels, self.shape.layers
         many = int(len(ids) > MOST_SEGMENTS)
-        pace, units = self._paces[many], len(ids) if many else 1
+        step = len(ids) == len(states)
+        pace, units = self._paces[int(not step)], len(ids) if many else 1
         self._fit(len(ids), len(states), self.threads)
         self._turn_to(max(s.length + n for n, s in zip(counts, states, strict=True)))
         segments = np.array(
@@ -192,12 +193,13 @@ class MojoModel:
             return time.perf_counter() - begun
 
         first = 0
-        if pace.probing and layers > PROBE:
+        paced = many or step  # the time of a short prompt says nothing of a long one's
+        if pace.probing and paced and layers > PROBE:
             run(pace.other, 0, 1)
             took = run(pace.other, 1, PROBE) / (PROBE - 1) * layers / units
             pace.probed(took if many else took / self.weights.layers_share)
             first = PROBE
-        elif pace.probing:
+        elif pace.probing and paced:
             pace.probed(0.0)
         threads, probed, begun = pace.using, first, time.perf_counter()
         while first < layers:
@@ -208,7 +210,7 @@ class MojoModel:
             took = run(threads, first, last) / (last - first) / units
             self._layer_s[many] += 0.3 * (took - self._layer_s[many])
             first = last
-        if not probed:
+        if paced and not probed:
             pace.note(threads, (time.perf_counter() - begun) / units)
         for state, count in zip(states, counts, strict=True):
             state.length += count

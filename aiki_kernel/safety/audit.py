@@ -132,6 +132,9 @@ class AuditLog:
         with self._lock:
             self._drop()
 
+    def __del__(self) -> None:
+        self._drop()
+
     # --- inside ---------------------------------------------------------------------------
 
     @property

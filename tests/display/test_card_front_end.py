@@ -47,6 +47,8 @@ CHANGES: list[dict[str, Any]] = [
     {"latency_s": {"recall": 0.0015, "generate": 75.5}},
     {"latency_s": {}},
     {"model": ""},
+    {"persona": "trisha"},
+    {"persona": "", "model": ""},
     {"model": "gpt-5-mini", "provider": "openai"},
     {"model": "local", "provider": "local"},
 ]

@@ -66,6 +66,26 @@ def test_one_that_raises_and_one_that_hangs_harm_nobody(plan: Plan) -> None:
     assert back.state == "ok"
 
 
+@pytest.mark.parametrize(
+    "reading",
+    [
+        Reading("splendid", "x"),
+        Reading("ok", "x", float("nan")),
+        Reading("ok", "x", "many"),  # type: ignore[arg-type]
+        Reading("ok", "x", facts={"thing": object()}),
+        "ok",
+    ],
+)
+def test_what_cannot_be_written_down_is_unknown(plan: Plan, reading: object) -> None:
+    class Odd(Own):
+        def measure(self, moment: Moment) -> Reading | None:
+            return reading  # type: ignore[return-value]
+
+    (found,) = Sampler(plan, [Odd()]).sample().readings
+    assert found.state == "unknown"
+    assert "The probe failed" in found.reason
+
+
 def test_they_run_side_by_side(plan: Plan) -> None:
     meeting = threading.Barrier(5)  # passes only when five wait at once
     made: list[Probe] = [Own(f"p{n}", lambda: meeting.wait(5.0)) for n in range(5)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import struct
 import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiki_kernel.errors import UsageError
 from aiki_kernel.memory.wave import MOST_PIXELS, WavePattern, pattern_in
@@ -47,6 +50,46 @@ def test_a_wav_file_of_any_width(tmp_path: Path, width: int, columns: int) -> No
     assert (found.columns, found.samples, found.rate_hz) == (columns, 11025, 22050)
     assert found.picture is not None
     assert found.picture.kind == "spectrogram"
+
+
+@pytest.mark.parametrize(("tag", "bits"), [(3, 32), (3, 64), (1, 24), (1, 16)])
+def test_floats_the_extensible_form_and_chunks_before_the_samples(
+    tmp_path: Path, tag: int, bits: int
+) -> None:
+    x = 0.5 * np.sin(2 * np.pi * 1234.5 * np.arange(8000) / 16000)
+    if tag == 3:
+        raw = x.astype(f"<f{bits // 8}").tobytes()
+    else:
+        wide = np.round(x * 2.0**31).astype("<i4").view(np.uint8).reshape(-1, 4)
+        raw = wide[:, 4 - bits // 8 :].tobytes()
+    step = bits // 8
+    form = struct.pack("<HHIIHH", 0xFFFE, 1, 16000, 16000 * step, step, bits)
+    form += struct.pack("<HHIH", 22, bits, 4, tag) + b"\x00\x00\x00\x00\x10\x00" + b"\x80" * 8
+    chunks = b"".join(
+        name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+        for name, body in ((b"fmt ", form), (b"LIST", b"odd"), (b"data", raw))
+    )
+    path = tmp_path / "made.wav"
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    found = analyse({"audio": path}).channels[0]
+    assert found.tones[0].frequency_hz == pytest.approx(1234.5, rel=1e-4)
+    assert found.tones[0].amplitude == pytest.approx(0.5, rel=1e-3)
+
+
+@given(data=st.binary(max_size=300), cut=st.integers(0, 200), at=st.integers(0, 60))
+def test_a_damaged_file_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, cut: int, at: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.wav"
+    write_wav(path, np.sin(np.arange(60.0))[:, None], 100, 2)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + data[:8] + whole[at + 4 : len(whole) - cut])
+    told = ""
+    try:
+        analyse({"audio": path})
+    except UsageError as error:
+        told = str(error)
+    assert "\n" not in told
 
 
 def test_a_wav_file_that_is_cut_off_says_where_it_ends(tmp_path: Path) -> None:
@@ -121,7 +164,7 @@ def test_a_colour_picture_is_one_frame() -> None:
         ((np.array([1e200, -1e200] * 20), 10), "beyond 1e100"),
         ([[1, 2], [3]], "not an array"),
         ("nowhere.wav", "There is no"),
-        (__file__, "no PCM WAV file"),
+        (__file__, "does not begin with RIFF"),
     ],
 )
 def test_what_is_no_signal_is_refused_in_one_line(given: Any, told: str) -> None:

@@ -243,6 +243,22 @@ def test_the_command_shows_releases_holds_and_undoes(aiki_home, monkeypatch, tmp
         run("memory", "audit", "release")
 
 
+def test_what_an_older_version_imported_is_held_by_a_screening(aiki_home, monkeypatch):
+    monkeypatch.setenv("AIKI_DAEMON", "off")
+    monkeypatch.setenv("AIKI_MEMORY__EMBEDDER", "wordllama")
+    monkeypatch.setenv("AIKI_MEMORY__USER_ID", "kari")
+    from aiki_kernel.memory.payload import to_record
+
+    service = MemoryService(load(), Paths(aiki_home))
+    embedder = service.collection.embedder.id
+    old = [Draft(text, SCOPE, trust="import") for text in (PLANTED, "Balto er en hund")]
+    service.collection.put([to_record(draft, embedder) for draft in old])
+    service.collection.put([to_record(Draft(PLANTED + " Mine.", SCOPE), embedder)])
+    service.close()
+    assert run("memory", "audit", "screen").data == {"action": "screen", "seen": 2, "held": 1}
+    assert [one["data"] for one in run("memory", "audit").data["quarantined"]] == [PLANTED]
+
+
 def test_old_secrets_in_the_store_are_not_displayed(aiki_home, monkeypatch):
     monkeypatch.setenv("AIKI_DAEMON", "off")
     monkeypatch.setenv("AIKI_MEMORY__EMBEDDER", "wordllama")

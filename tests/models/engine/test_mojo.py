@@ -181,6 +181,16 @@ def test_a_probe_with_another_number_of_threads_changes_no_score(
         assert np.allclose(found, expected, atol=1e-3)
 
 
+def test_a_short_prompt_says_nothing_about_the_pace(tiny_path: Path) -> None:
+    model = loaded(tiny_path, threads=2)
+    noted: list[int] = []
+    for pace in model._paces:
+        pace.note = lambda threads, seconds: noted.append(threads)  # type: ignore[method-assign]
+    for count, times in ((5, 0), (1, 1), (40, 2)):
+        scores(model, list(range(40, 40 + count)))
+        assert len(noted) == times
+
+
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
 
 
