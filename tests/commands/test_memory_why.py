@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -129,3 +131,10 @@ def test_a_file_of_a_newer_version_or_a_broken_one_is_one_line(
     with pytest.raises(AikiError, match="cannot be read") as caught:
         Recollections(path, settings).latest()
     assert "\n" not in str(caught.value)
+
+
+def test_rows_are_written_when_the_process_ends(environment: None, aiki_home: Path) -> None:
+    """Nobody closes anything, as in a notebook whose kernel is shut down."""
+    script = "from aiki_kernel import Aiki; Aiki().ask('what is the budget')"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert len(Recollections(aiki_home / "recollections.sqlite", load()).latest()) == 1
