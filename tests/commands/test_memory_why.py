@@ -15,7 +15,7 @@ from aiki_kernel.commands.command import Context
 from aiki_kernel.commands.registry import complete, run
 from aiki_kernel.config import Settings, load
 from aiki_kernel.errors import AikiError, UsageError
-from aiki_kernel.mind.recollection import Recollection, Recollections
+from aiki_kernel.mind.recollection import Recollection, Recollections, flush_all
 
 QUESTION = "what is the budget of the cabin"
 
@@ -79,6 +79,7 @@ def test_no_text_of_a_memory_is_kept_beside_it(environment: None, aiki_home: Pat
     with Context("cli").aiki as aiki:
         aiki.memory.add("The budget of the cabin is 300 kroner")
         aiki.ask(QUESTION)
+    flush_all()
     file = aiki_home / "recollections.sqlite"
     assert file.stat().st_mode & 0o077 == 0
     kept = b"".join(part.read_bytes() for part in aiki_home.glob("recollections.sqlite*"))
