@@ -65,7 +65,9 @@ class Generation(Section):
         1.1, ge=1, le=2, description="keeps small models from running in circles; local models only"
     )
     max_tokens: int = Field(1024, gt=0)
-    seed: int | None = None
+    seed: int | None = Field(
+        None, description="the same answer again; a local model then reads the whole prompt anew"
+    )
     stop: tuple[str, ...] = ()
     context_tokens: int = Field(6000, gt=0, description="budget of history and recall, in tokens")
     system: str = "You are AIKI, a helpful assistant inside a notebook."

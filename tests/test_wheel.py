@@ -56,7 +56,7 @@ def test_nothing_else_is_inside(wheel: zipfile.ZipFile) -> None:
     for name in wheel.namelist():
         assert name.startswith(("aiki_kernel/", "aiki_kernel-")), name
         assert not name.endswith((".gguf", ".bin", ".npz", ".pyc")), name
-    assert sum(info.compress_size for info in wheel.infolist()) < 1_000_000
+    assert sum(info.compress_size for info in wheel.infolist()) < 1_500_000
 
 
 def test_entry_points(wheel: zipfile.ZipFile) -> None:

@@ -34,7 +34,8 @@ class Result:
     """What a command found or did, for three faces: ``data`` (JSON), ``text``, ``html``.
 
     ``status`` is the exit status of the terminal: 0 only on success. ``one_line``: as JSON it
-    is a single line, for programs that read a stream of them.
+    is a single line, for programs that read a stream of them. ``widget`` makes what a notebook
+    with widgets shows instead of ``html``: see :class:`aiki_kernel.kernel.boards.LiveWidget`.
     """
 
     data: Any
@@ -42,6 +43,7 @@ class Result:
     html: str | None = None
     status: int = 0
     one_line: bool = False
+    widget: Callable[[], Any] | None = None
 
 
 @dataclass

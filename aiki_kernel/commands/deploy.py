@@ -46,6 +46,12 @@ def _vector(context: Context) -> list[Made]:
     return files(Place.here(context.paths))
 
 
+def _prometheus(context: Context) -> list[Made]:
+    from aiki_kernel.commands.deployment.prometheus import files
+
+    return files(context.settings.health.http_port)
+
+
 TARGETS = {
     "systemd": _Target(
         "user units that keep both daemons running",
@@ -61,6 +67,11 @@ TARGETS = {
         "vector.toml: journal and health into files, to Prometheus and to an address",
         "a TOML parser, and VRL's own compiler for its programs",
         _vector,
+    ),
+    "prometheus": _Target(
+        "prometheus.yml and alert rules for the health daemon's port",
+        "promtool check config, test rules",
+        _prometheus,
     ),
 }
 

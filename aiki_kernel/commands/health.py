@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from html import escape
 from typing import Annotated, Any, NoReturn
 
 from aiki_kernel.commands.command import Arg, Context, Result
@@ -19,11 +18,11 @@ from aiki_kernel.commands.registry import command
 from aiki_kernel.commands.tables import one_line, rendered
 from aiki_kernel.errors import UsageError
 from aiki_kernel.health.plan import Plan
-from aiki_kernel.health.reading import DEGRADED, OK, STATUS, Reading, size, span
+from aiki_kernel.health.reading import DEGRADED, OK, STATUS, Reading, figure, span
 from aiki_kernel.health.sampler import Sample, Sampler
 
+_BOARD_S = 10.0  # a board that is seen looks at least this often
 _COLOR = {"ok": "green", "degraded": "yellow", "down": "bold red", "unknown": "magenta"}
-_HTML = {"ok": "#2e7d32", "degraded": "#b26a00", "down": "#c62828", "unknown": "#6a1b9a"}
 
 
 @command("health")
@@ -51,7 +50,28 @@ def health(
     sample = looker.look()
     data = looker.document(sample)
     text = f"{_head(sample)}\n\n{rendered(context, _table(sample))}"
-    return Result(data, text, _html(sample), STATUS[sample.state], one_line=True)
+    if context.face == "cli":
+        return Result(data, text, None, STATUS[sample.state], one_line=True)
+    return _shown(looker, data, text, STATUS[sample.state], every)
+
+
+def _shown(looker: _Looker, data: dict[str, Any], text: str, status: int, every: float) -> Result:
+    """The board: live where the front end has widgets, else as it is now."""
+    from aiki_kernel.display.board_facts import Board, board
+    from aiki_kernel.display.static_board import render_html
+
+    history = looker.context.paths.home / "health" / "history.sqlite"
+    now = board(data, history)
+
+    def look() -> Board:
+        return board(looker.document(looker.look()), history)
+
+    def widget() -> Any:
+        from aiki_kernel.display.board import HealthBoard
+
+        return HealthBoard(look, now, min(every, _BOARD_S))
+
+    return Result(data, text, render_html(now), status, one_line=True, widget=widget)
 
 
 class _Looker:
@@ -177,42 +197,19 @@ def _table(sample: Sample, headed: bool = False) -> Any:
     made.add_column("", overflow="fold")
     for one in _ordered(sample):
         state = Text(one.state, style=_COLOR[one.state])
-        made.add_row(Text(one.title), state, Text(figure(one)), Text(one_line(one.reason, 400)))
+        made.add_row(
+            Text(one.title),
+            state,
+            Text(figure(one.value, one.unit)),
+            Text(one_line(one.reason, 400)),
+        )
     return made
-
-
-def _html(sample: Sample) -> str:
-    rows = "".join(
-        f'<tr><td style="text-align:left">{escape(one.title)}</td>'
-        f'<td style="text-align:left;color:{_HTML[one.state]}">{one.state}</td>'
-        f'<td style="text-align:right">{escape(figure(one))}</td>'
-        f'<td style="text-align:left">{escape(one_line(one.reason, 400))}</td></tr>'
-        for one in _ordered(sample)
-    )
-    head = "".join(f"<th>{name}</th>" for name in ("what", "state", "figure", ""))
-    return f"<p>{escape(_head(sample))}</p><table><tr>{head}</tr>{rows}</table>"
 
 
 def _ordered(sample: Sample) -> list[Reading]:
     """What is wrong first; otherwise as the probes stand."""
     rank = {"down": 0, "degraded": 1, "unknown": 2, "ok": 3}
     return sorted(sample.readings, key=lambda one: rank[one.state])
-
-
-def figure(reading: Reading) -> str:
-    """The value of a reading with its unit, as people read it."""
-    value, unit = reading.value, reading.unit
-    if value is None:
-        return "–"
-    if unit == "bytes":
-        return size(value)
-    if unit == "USD":
-        return f"${value:.4f}"
-    if unit in ("of calls", "of all"):
-        return f"{100 * value:.0f} %"
-    if unit == "s":
-        return f"{1000 * value:.0f} ms" if value < 1 else span(value)
-    return f"{value:,.0f} {unit}" if value == int(value) else f"{value:,.2f} {unit}"
 
 
 @command("health daemon", faces=("cli",))

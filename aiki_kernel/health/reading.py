@@ -74,3 +74,18 @@ def size(count: float) -> str:
             return f"{count:.0f} {name}" if name in ("bytes", "kB") else f"{count:.1f} {name}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def figure(value: float | None, unit: str) -> str:
+    """The value of a reading with its unit, as people read it."""
+    if value is None:
+        return "–"
+    if unit == "bytes":
+        return size(value)
+    if unit == "USD":
+        return f"${value:.4f}"
+    if unit in ("of calls", "of all"):
+        return f"{100 * value:.0f} %"
+    if unit == "s":
+        return f"{1000 * value:.0f} ms" if value < 1 else span(value)
+    return f"{value:,.0f} {unit}" if value == int(value) else f"{value:,.2f} {unit}"

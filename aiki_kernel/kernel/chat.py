@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import UsageError
+from aiki_kernel.kernel.boards import Boards
 from aiki_kernel.kernel.bridge import Bridge
 from aiki_kernel.kernel.interpolation import interpolate
 
@@ -33,6 +34,16 @@ class Place:
 
     cell_id: str | None = None
     live: bool = False
+
+
+def place(shell: Any) -> Place:
+    """Where the cell that runs now stands. Only a front end with live updates names its cells."""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return Place()
+    metadata = (kernel.get_parent("shell") or {}).get("metadata") or {}
+    cell_id = metadata.get("cellId")
+    return Place(cell_id=cell_id, live=cell_id is not None)
 
 
 @dataclass
@@ -58,6 +69,7 @@ class Chat:
         self.bridge = Bridge()
         self.bridge.on_made = self._adopt
         self.running: dict[str, Answering] = {}
+        self.boards = Boards(shell.display_pub)
         self._conversation: Conversation | None = None
         self._lock = threading.Lock()
         self._pace: Any = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiki_kernel.errors import UsageError
 from aiki_kernel.kernel import magics
 from aiki_kernel.kernel.cells import classify
-from aiki_kernel.kernel.chat import Chat, Place
+from aiki_kernel.kernel.chat import Chat, place
 from aiki_kernel.kernel.shell import Interrupted
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Extension:
         self.shell.magics_manager.magics["cell"].pop("aiki", None)
         atexit.unregister(self.chat.bridge.stop)
         self.chat.stop()
+        self.chat.boards.end()
         self.chat.bridge.stop(_CLOSE_S)
 
     def _transform(self, lines: list[str]) -> list[str]:
@@ -74,7 +75,7 @@ class Extension:
         task = asyncio.current_task()
         heart = asyncio.create_task(_beat())
         try:
-            reply: Reply = await self.chat.answer(text, options=options, place=self._place())
+            reply: Reply = await self.chat.answer(text, options=options, place=place(self.shell))
         except asyncio.CancelledError:
             # A KeyboardInterrupt may only be raised where IPython will catch it.
             if task is not None and getattr(task.get_coro(), "__name__", "") == "run_cell_async":
@@ -83,14 +84,6 @@ class Extension:
         finally:
             heart.cancel()
         self.shell.displayhook.update_user_ns(reply)
-
-    def _place(self) -> Place:
-        kernel = getattr(self.shell, "kernel", None)
-        if kernel is None:
-            return Place()
-        metadata = (kernel.get_parent("shell") or {}).get("metadata") or {}
-        cell_id = metadata.get("cellId")
-        return Place(cell_id=cell_id, live=cell_id is not None)
 
 
 async def _beat() -> None:

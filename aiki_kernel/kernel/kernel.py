@@ -20,7 +20,7 @@ from traitlets import Type
 
 from aiki_kernel.errors import UsageError
 from aiki_kernel.kernel.cells import classify, transform
-from aiki_kernel.kernel.chat import Chat, Place
+from aiki_kernel.kernel.chat import Chat, place
 from aiki_kernel.kernel.interrupts import InterruptibleKernel
 from aiki_kernel.kernel.shell import AikiShell, Interrupted
 from aiki_kernel.version import __version__
@@ -96,7 +96,7 @@ class AikiKernel(InterruptibleKernel):
         """
         task = asyncio.current_task()
         try:
-            reply = await self.chatter.answer(text, options=options, place=self._place())
+            reply = await self.chatter.answer(text, options=options, place=place(self.shell))
         except asyncio.CancelledError:
             # In a task of the user's own a KeyboardInterrupt would end the event loop.
             if task in self.cells:
@@ -112,11 +112,6 @@ class AikiKernel(InterruptibleKernel):
     def stop(self, answer_id: str | None = None) -> bool:
         """Stop one running answer (or all) from any thread; whether there was any."""
         return self.chatter.stop(answer_id)
-
-    def _place(self) -> Place:
-        parent = self.get_parent("shell") or {}
-        cell_id = (parent.get("metadata") or {}).get("cellId")
-        return Place(cell_id=cell_id, live=cell_id is not None)
 
     def is_answering(self, cell: asyncio.Future[Any]) -> bool:
         return any(answering.task is cell for answering in list(self.chatter.running.values()))
@@ -211,6 +206,7 @@ class AikiKernel(InterruptibleKernel):
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
         """Stop answers, let what is being remembered become durable, then go."""
         self.chatter.stop()
+        self.chatter.boards.end()
         await asyncio.get_running_loop().run_in_executor(None, self.chatter.bridge.stop, _CLOSE_S)
         self.shell.exit_now = True
         return {"status": "ok", "restart": restart}

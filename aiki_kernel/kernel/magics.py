@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.commands.registry import nouns
+from aiki_kernel.kernel.chat import Chat, place
 
 if TYPE_CHECKING:
     from aiki_kernel.commands.command import Context, Result
-    from aiki_kernel.kernel.chat import Chat
 
 PREFIX = "aiki_"
 
@@ -44,7 +44,10 @@ def _magic(noun: str, chat: Chat) -> Callable[[str], None]:
         from aiki_kernel.commands import registry
 
         result = registry.run([noun, *registry.split(line)], context(chat))
-        show(chat.shell, result)
+        if result.widget is not None and place(chat.shell).live:
+            chat.boards.show(result.widget())
+        else:
+            show(chat.shell, result)
 
     magic.__doc__ = f"{registry_summary(noun)}. `%{PREFIX}{noun} -h` says more."
     magic.__name__ = PREFIX + noun

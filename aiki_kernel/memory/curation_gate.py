@@ -28,6 +28,7 @@ from aiki_kernel.memory.curation_words import (
 
 _ASKED = 4  # words of a question that may still ask nothing
 _LONGEST = 16  # words of a sentence that may still say nothing
+_BEFORE_NAME = frozenset(["you", "too", "again", "deg", "du", "igjen", "now", "soon"])
 _NAME = re.compile(r"[A-ZÆØÅ][\w'’-]*")
 _TOKEN = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*", re.UNICODE)
 
@@ -41,6 +42,13 @@ _WELLBEING = re.compile(
     r"i dag|"
     r" today| a?nd? you| \w{2,12})?$"
 )
+_MOOD = re.compile(
+    r"^(?:i'?m|i am|i feel|jeg er|jeg føler meg|jeg har det)(?: (?:so|very|really|not|ikke|så|"
+    r"veldig))?"
+    r" (?:happy|good|great|fine|sad|proud|glad|lucky|grateful|bra|fin|stolt|takknemlig|lei)(?: "
+    r"now| nå)?$"
+)
+"""How somebody is: a memory, and not a courtesy, when it is all that is said."""
 _TIME_OF_DAY = re.compile(
     r"\b(god)(?: morgen| kveld| natt| ettermiddag| dag| helg)\b", re.IGNORECASE
 )
@@ -66,13 +74,15 @@ _LEAD = (
 )
 _BOOT = re.compile(
     _LEAD + r"(?:"
-    r"(?:you are|you're|your name is|du er|du heter) .{0,60}(?:assistant|chatbot|ai agent|ai model|"
+    r"(?:you are|you're|your name is|du er|du heter) (?!my |our |min |vår ).{0,60}(?:assistant|"
+    r"chatbot|ai agent|ai model|"
     r"language model|assistent|samtalerobot|språkmodell)\b|"
     r"(?:system (?:prompt|message)|systemmelding|systemprompt|knowledge cutoff|available tools|"
     r"current working directory|context window|kontekstvindu|tilgjengelige verktøy)\b|"
     r"(?:session|kernel|daemon|økt|økten|kjernen|assistenten) .{0,14}"
     r"\b(?:started|initiali[sz]ed|ready|loaded|restarted|startet|klar|lastet)\b|"
-    r"(?:loading|loaded|initiali[sz]ing|booting|laster|lastet|leser inn|initialiserer) .{0,40}"
+    r"(?:loading|loaded|initiali[sz]ing|booting|laster|lastet|leser inn|initialiserer) "
+    r"(?!the |my |our |an? |ned ).{0,40}"
     r"(?:memories|\w+\.md|tools?|plugins?|config\w*|profile|workspace|minner|verktøy|"
     r"innstillinger|profil)|"
     r"(?:agents|claude|soul|memory|identity|bootstrap|tools|user)\.md\b"
@@ -128,7 +138,7 @@ def judge(
     recalled = [bool(_RECALLED.match(part)) for part in parts]
     if any(recalled) and recalled[0]:
         return Verdict(False, "recalled notes restated")
-    boot = [bool(_BOOT.match(part)) for part in parts]
+    boot = [not part.endswith("?") and bool(_BOOT.match(part)) for part in parts]
     told = sum(
         len(part)
         for part, sure in zip(parts, boot, strict=True)
@@ -186,7 +196,8 @@ def _clause(sentence: str) -> str:
     tokens = _TOKEN.findall(sentence)
     if len(tokens) > _LONGEST or any(sign.isdigit() for sign in sentence):
         return ""
-    if sentence.rstrip("\"'”») ").endswith("?") and len(tokens) > _ASKED:
+    asks = sentence.rstrip("\"'”») ").endswith("?")
+    if (asks and len(tokens) > _ASKED) or _MOOD.match(" ".join(words(sentence))):
         return ""
     said: list[str] = []
     addressed = False
@@ -197,7 +208,9 @@ def _clause(sentence: str) -> str:
         if word in HOLLOW or word.removesuffix("'s") in FUNCTION:
             said.append(word)
         elif (
-            _NAME.fullmatch(token) and not addressed and (not said or said[-1] in SOCIAL | FUNCTION)
+            _NAME.fullmatch(token)
+            and not (addressed or asks)
+            and (not said or said[-1] in SOCIAL | _BEFORE_NAME)
         ):
             addressed = bool(said) or len(tokens) > 1
             if not addressed:

@@ -186,7 +186,7 @@ class LocalModel:
         session_id: str,
     ) -> Iterator[TextDelta | Finished]:
         begun = time.perf_counter()
-        session = self.sessions.take(session_id, ids, self.engine.new_state)
+        session = self.sessions.take(session_id, ids, self.engine.new_state, fresh=sampler.seeded)
         reused = session.state.length
         run = _Run(self, session, sampler, cancelled, budget)
         stream = TextStream(self.tokenizer)

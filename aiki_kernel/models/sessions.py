@@ -53,12 +53,22 @@ class Sessions:
             return sum(session.state.nbytes for session in self._kept.values())
 
     def take(
-        self, name: str, prompt: Sequence[int], new_state: Callable[[], DecodeState]
+        self,
+        name: str,
+        prompt: Sequence[int],
+        new_state: Callable[[], DecodeState],
+        *,
+        fresh: bool = False,
     ) -> Session:
         """A state holding as much of ``prompt`` as is known, but never all of it.
 
-        The last token stays out, because its scores are wanted.
+        The last token stays out, because its scores are wanted. ``fresh`` begins with nothing:
+        what was computed in other pieces is rounded otherwise, which a seeded choice may show.
         """
+        if fresh:
+            with self._lock:
+                self._kept.pop(name, None)
+            return Session(list(prompt), new_state())
         ids = np.asarray(prompt, np.int64)
         with self._lock:
             own = self._kept.pop(name, None)

@@ -93,7 +93,7 @@ def attention(job: Job, s: Scratch, layer: Int, mut place: Place):
     for number in range(job.segments()):
         var mine = s.alone != 0 or row // WIDE % place.threads == place.number
         if job.segment(number, 0) == 1 and mine:
-            merge_one(job, s, number, seen.unsafe_offset(row * queries), place.threads)
+            merge_one(job, s, number, seen.unsafe_offset(row * queries))
         row += job.segment(number, 0)
     if m.has_norm(layer, BEFORE_OUTPUT):
         var norm = m.norm(layer, BEFORE_OUTPUT)

@@ -29,6 +29,7 @@ comptime BEFORE_ATTENTION = 1
 comptime BEFORE_GATES = 2
 comptime BEFORE_OUTPUT = 3  # BitNet only; the others have none, which is -1
 comptime BEFORE_DOWN = 4
+comptime PARTS = 8  # at most so many of the keys that one token looks at
 comptime MOST_LAYERS = 1 << 12
 comptime MOST = 1 << 24
 
@@ -255,7 +256,7 @@ struct Scratch(TrivialRegisterPassable):
 
 @always_inline
 def part_floats(model: Model) -> Int:
-    """Floats of what one thread has seen for one token: sums, maxima, totals."""
+    """Floats of what was seen in one part of the keys for one token: sums, maxima, totals."""
     return round_up(model.size(HEADS) * (model.padded_head() + 2), 16)
 
 
@@ -307,7 +308,7 @@ def plan_scratch(model: Model, rows: Int, segments: Int, threads: Int) -> Scratc
         s.alone = at - s.codes
         at += (threads - 1) * s.alone
     s.parts = at
-    at += segments * threads * part_floats(model) * 4
+    at += segments * PARTS * part_floats(model) * 4
     s.own = at
     # Rows of a panel and their energies, turned queries, those in work, weights, sums, then maxima, totals and limits.
     s.own_bytes = (

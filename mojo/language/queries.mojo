@@ -8,7 +8,7 @@ from std.math import exp, sqrt
 from activations import rotate
 from attention import Asking, Cache, KEYS, NEVER, attend, store
 from job import Job, own_room
-from model import GROUPS, HEAD, HEADS, ROTARY, Scratch, own_rows, part_floats
+from model import GROUPS, HEAD, HEADS, PARTS, ROTARY, Scratch, own_rows, part_floats
 from registers import Floats, NARROW, TILE, WIDE, round_up
 from team import Place
 
@@ -67,22 +67,22 @@ def kernel_width(count: Int) -> Int:
 
 
 def attend_one(job: Job, s: Scratch, layer: Int, number: Int, row: Int, place: Place):
-    """A segment of one token: this thread's share of the keys, for all heads."""
+    """A segment of one token: this thread's share of the parts of the keys, for all heads.
+
+    How the keys are parted does not follow from how many threads there are, so that the same
+    question has the same answer on a machine that is busy.
+    """
     var m = job.model()
     var heads = m.size(HEADS)
     var padded = m.padded_head()
     var limit = job.segment(number, 1) + 1
     var tiles = (limit + TILE - 1) // TILE
-    var first = place.first(tiles) * TILE
-    var last = min(place.last(tiles) * TILE, limit)
+    var parts = min(tiles, PARTS)
     var size = m.size(HEAD)
     var queries = job.room(s.query)
     if s.alone != 0:
         queries = own_queries(job, s, place)
     queries = queries.unsafe_offset(row * round_up(m.queries(), TILE))
-    var part = job.room(s.parts).unsafe_offset(
-        (number * place.threads + place.number) * part_floats(m)
-    )
     var a = asking(job, s, place)
     var group = heads // m.size(GROUPS)
     for g in range(m.size(GROUPS)):
@@ -94,32 +94,36 @@ def attend_one(job: Job, s: Scratch, layer: Int, number: Int, row: Int, place: P
             for j in range(width):
                 var head = g * group + h + min(j, count - 1)
                 ask(a, queries.unsafe_offset(head * size), size, width, j, limit)
-            attend_few(a, c, count, first, last)
-            for j in range(count):
-                var head = g * group + h + j
-                for i in range(padded):
-                    part[unsafe_offset=head * padded + i] = a.sums[unsafe_offset=j * padded + i]
-                part[unsafe_offset=heads * padded + head] = a.most[unsafe_offset=j]
-                part[unsafe_offset=heads * (padded + 1) + head] = a.total[unsafe_offset=j]
+            for p in range(place.first(parts), place.last(parts)):
+                var last = min(tiles * (p + 1) // parts * TILE, limit)
+                attend_few(a, c, count, tiles * p // parts * TILE, last)
+                var part = job.room(s.parts).unsafe_offset((number * PARTS + p) * part_floats(m))
+                for j in range(count):
+                    var head = g * group + h + j
+                    for i in range(padded):
+                        part[unsafe_offset=head * padded + i] = a.sums[unsafe_offset=j * padded + i]
+                    part[unsafe_offset=heads * padded + head] = a.most[unsafe_offset=j]
+                    part[unsafe_offset=heads * (padded + 1) + head] = a.total[unsafe_offset=j]
             h += count
 
 
-def merge_one(job: Job, s: Scratch, number: Int, seen: Floats, threads: Int):
+def merge_one(job: Job, s: Scratch, number: Int, seen: Floats):
     """Join what the threads have seen for a segment of one token, in `seen`."""
     var m = job.model()
     var heads = m.size(HEADS)
     var size = m.size(HEAD)
     var padded = m.padded_head()
     var step = part_floats(m)
-    var parts = job.room(s.parts).unsafe_offset(number * threads * step)
+    var parts = job.room(s.parts).unsafe_offset(number * PARTS * step)
+    var count = min((job.segment(number, 1) + TILE) // TILE, PARTS)
     for head in range(heads):
         var most = NEVER
-        for t in range(threads):
+        for t in range(count):
             most = max(most, parts[unsafe_offset=t * step + heads * padded + head])
         var total = Float32(0)
         for i in range(size):
             seen[unsafe_offset=head * size + i] = 0
-        for t in range(threads):
+        for t in range(count):
             var part = parts.unsafe_offset(t * step)
             var factor = exp(max(part[unsafe_offset=heads * padded + head] - most, Float32(-100)))
             total += factor * part[unsafe_offset=heads * (padded + 1) + head]

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,29 @@ def test_compose_takes_the_stack(tmp_path: Path) -> None:
     assert taken.returncode == 0, taken.stderr
     for service in ("qdrant", "model", "memory", "health", "lab"):
         assert f"  {service}:\n" in taken.stdout
+
+
+def test_promtool_takes_the_configuration_and_its_rules(tmp_path: Path) -> None:
+    _needs("promtool", "prometheus")
+    _run("deploy", "write", "prometheus", str(tmp_path))
+    call = ["promtool", "check", "config", "prometheus.yml"]
+    checked = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "rules found" in checked.stdout
+    assert "127.0.0.1:9464" in (tmp_path / "prometheus.yml").read_text()
+
+
+def test_the_container_is_well_while_the_daemon_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = yaml.safe_load(_run("deploy", "show", "compose").data["files"]["docker-compose.yml"])
+    (_, program, flag, code) = stack["services"]["health"]["healthcheck"]["test"]
+    assert (program, flag) == ("python", "-c")
+    code = code.replace("/data/", f"{tmp_path}/")
+    for age, status in ((10, 0), (1000, 1)):
+        seen = {"wall_s": time.time() - age, "stale_after_s": 180}
+        (tmp_path / "system_health.json").write_text(json.dumps(seen))
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == status
 
 
 def test_the_settings_of_the_stack_are_ours(aiki_home: Path) -> None:

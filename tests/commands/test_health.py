@@ -124,7 +124,7 @@ def test_in_this_process_a_store_that_is_away_is_down(
     try:
         good = registry.run(["health"], context)
         assert good.status in (0, 1), good.text  # the store may be opening still
-        assert (good.html or "").startswith("<p>Health: ")
+        assert "<table" in (good.html or "")
     finally:
         context.close()
     monkeypatch.setenv("AIKI_MEMORY__URL", "http://127.0.0.1:9")

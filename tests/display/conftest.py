@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,10 @@ def answer() -> Callable[..., dict[str, Any]]:
     return summary
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
-    """A Chromium page that has ``show(summary, state)`` and may reach no network."""
+@contextmanager
+def widget_page(name: str) -> Iterator[Any]:
+    """A Chromium page that has ``mount(values)`` for the widget called ``name``, and may reach no
+    network. ``model``, ``sent`` and ``cleanup`` belong to what was mounted last."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         reason = "Chromium is not installed: the widget's front end was NOT tested."
@@ -92,23 +94,36 @@ def page() -> Iterator[Any]:
         tab.on("request", lambda request: requests.append(request.url))
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.set_content("<!doctype html><meta charset=utf-8><body></body>")
-        tab.add_style_tag(content=(ROOT / "widgets/answer_card.css").read_text("utf-8"))
-        tab.evaluate(HARNESS, (ROOT / "widgets/answer_card.js").read_text("utf-8"))
+        tab.add_style_tag(content=(ROOT / f"widgets/{name}.css").read_text("utf-8"))
+        tab.evaluate(HARNESS, (ROOT / f"widgets/{name}.js").read_text("utf-8"))
         yield tab
         browser.close()
         assert faults == []
         assert [url for url in requests if not url.startswith(("blob:", "data:"))] == []
 
 
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """The page of the answer card: it has ``show(summary, state)`` besides."""
+    with widget_page("answer_card") as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def board_page() -> Iterator[Any]:
+    """The page of the health board."""
+    with widget_page("health_board") as tab:
+        yield tab
+
+
 HARNESS = """async (source) => {
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const module = await import(url);
   window.card = module;
-  window.show = (summary, state = "done") => {
+  window.mount = (values) => {
     window.cleanup?.();
     document.body.replaceChildren();
     const listeners = {};
-    const values = { summary, state };
     window.sent = [];
     window.model = {
       get: (name) => values[name],
@@ -125,4 +140,5 @@ HARNESS = """async (source) => {
     document.body.append(el);
     window.cleanup = module.default.render({ model: window.model, el });
   };
+  window.show = (summary, state = "done") => window.mount({ summary, state });
 }"""

@@ -124,7 +124,15 @@ services:
     depends_on:
       memory: {condition: service_healthy}
     healthcheck:
-      test: ["CMD", "aiki", "health", "--json"]
+      # Whether it still looks; what it finds is not its own illness.
+      test:
+        - CMD
+        - python
+        - -c
+        - >-
+          import json, time;
+          seen = json.load(open("/data/system_health.json"));
+          raise SystemExit(time.time() - seen["wall_s"] > seen["stale_after_s"])
       interval: 60s
       timeout: 15s
       retries: 3

@@ -144,6 +144,24 @@ def test_chunks_single_tokens_and_threads_agree(swift: LocalModel, threads: int)
     assert state.length == len(ids)
 
 
+def test_the_number_of_threads_changes_not_one_bit(smollm_path: Path) -> None:
+    """A busy machine gives a step to one thread: a seeded answer must be the same there."""
+    engine = loaded(smollm_path, threads=2)
+    if engine.threads == 1:
+        pytest.skip("ONE CPU HERE: there is no other number of threads")
+    ids = list(range(40, 270))
+    found = []
+    for threads in (1, 2):
+        for pace in engine._paces:
+            pace.threads = 1  # nothing is tried
+            pace.using = threads
+        state = engine.new_state()
+        rows = [engine.forward(ids[:200], state, NEVER)]
+        rows += [engine.forward([id], state, NEVER) for id in ids[200:230]]
+        found.append(np.stack(rows))
+    assert np.array_equal(found[0], found[1])
+
+
 @pytest.mark.parametrize("count", [1, 40])
 def test_a_probe_with_another_number_of_threads_changes_no_score(
     smollm_path: Path, count: int

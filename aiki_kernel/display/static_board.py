@@ -1,0 +1,113 @@
+"""The health board without a kernel: HTML without script, and text.
+
+GitHub, nbviewer, nbconvert, a console and a notebook that was run by papermill show these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from aiki_kernel.display.board_facts import Board, changed
+
+COLOURS = {"ok": "#2f9e6e", "degraded": "#e0a03a", "down": "#e0574f", "unknown": "#9a7bd0"}
+"""As in ``widgets/health_board.css``. Each stands beside the word for it, never alone."""
+
+_DIM = "opacity:.72"
+_WIDTH, _HEIGHT = 96, 18
+
+
+def render_html(board: Board) -> str:
+    """The board as a fragment with inline styles."""
+    rows = "".join(_row(one) for one in board["services"])
+    return (
+        '<div style="max-width:760px;margin:4px 0 2px;font-size:12px;line-height:18px;'
+        'overflow-wrap:anywhere">'
+        f'<div style="padding:3px 0"><span style="color:{COLOURS[board["status"]]}">●</span> '
+        f"<strong>{_text(board['headline'])}</strong> "
+        f'<span style="{_DIM}">{_text(board["at"])}</span></div>'
+        f"{_money(board)}"
+        '<table style="width:100%;border-collapse:collapse;font-size:12px">'
+        f"{rows}</table>{_told(board)}</div>"
+    )
+
+
+def render_text(board: Board) -> str:
+    """The board in lines."""
+    width = max((len(one["title"]) for one in board["services"]), default=0)
+    lines = [f"{board['headline']}  ({board['at']})"]
+    lines += [
+        f"{one['title']:<{width}}  {one['state']:<8}  {one['figure']:>10}  {one['reason']}"
+        for one in board["services"]
+    ]
+    lines += [f"changed: {changed(change)}" for change in board["changes"]]
+    return "\n".join(lines)
+
+
+def path(line: Sequence[float | None], width: float, height: float) -> str:
+    """The ``d`` of an SVG path through ``line``; a gap lifts the pen. One value is a flat line."""
+    known = [value for value in line if value is not None]
+    if not known or len(line) < 2:
+        return ""
+    low, high = min(known), max(known)
+    step, room = width / (len(line) - 1), height - 2
+    parts, down = [], False
+    for index, value in enumerate(line):
+        if value is None:
+            down = False
+            continue
+        share = (value - low) / (high - low) if high > low else 0.5
+        parts.append(f"{'L' if down else 'M'}{index * step:.1f} {1 + room * (1 - share):.1f}")
+        down = True
+    return "".join(parts)
+
+
+def _row(one: dict[str, Any]) -> str:
+    drawn = path(one["line"], _WIDTH, _HEIGHT)
+    line = (
+        f'<svg role="img" aria-label="the last hour" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}"><path d="{drawn}" fill="none" '
+        'stroke="currentColor" stroke-opacity=".6" stroke-width="1.25"></path></svg>'
+        if drawn
+        else ""
+    )
+    cell = "text-align:left;vertical-align:top;padding:2px 8px 2px 0"
+    return (
+        f'<tr><td style="{cell};white-space:nowrap"><span style="color:{COLOURS[one["state"]]}">'
+        f"●</span> {_text(one['title'])}</td>"
+        f'<td style="{cell};white-space:nowrap"><strong>{one["state"]}</strong></td>'
+        f'<td style="{cell};text-align:right;white-space:nowrap">{_text(one["figure"])}</td>'
+        f'<td style="{cell}">{line}</td>'
+        f'<td style="{cell};{_DIM}">{_text(one["reason"])}</td></tr>'
+    )
+
+
+def _money(board: Board) -> str:
+    money = board["money"]
+    if money is None:
+        return ""
+    return f'<div style="{_DIM}">{_text(spent(money))}</div>'
+
+
+def spent(money: dict[str, Any]) -> str:
+    """``$0.12 of today's $2``; without a budget ``$0.12 today, no budget``."""
+    usd, cap = money["usd"], money["day_usd"]
+    said = "$0" if usd == 0 else f"${usd:.2f}" if usd >= 0.995 else f"${usd:.4f}"
+    return f"{said} of today's ${cap:g}" if cap is not None else f"{said} today, no budget"
+
+
+def _told(board: Board) -> str:
+    if not board["watched"]:
+        return (
+            f'<div style="{_DIM};padding-top:3px">No history: <code>aiki health daemon</code> '
+            "keeps one.</div>"
+        )
+    items = "".join(f"<li>{_text(changed(change))}</li>" for change in board["changes"])
+    if not items:
+        return f'<div style="{_DIM};padding-top:3px">Nothing changed in the last hour.</div>'
+    return f'<ul style="margin:3px 0 0;padding-left:18px;{_DIM}">{items}</ul>'
+
+
+def _text(value: str) -> str:
+    return f"<bdi>{escape(value, quote=True)}</bdi>"

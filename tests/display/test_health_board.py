@@ -1,0 +1,235 @@
+"""The health board: its facts, its pictures without a kernel, and its front end in Chromium."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiki_kernel.display.board import HealthBoard
+from aiki_kernel.display.board_facts import board
+from aiki_kernel.display.static_board import path, render_html, render_text, spent
+from aiki_kernel.health.history import History
+from aiki_kernel.health.reading import Reading
+from aiki_kernel.health.sampler import Sample
+
+NOW = 1_795_000_000.0
+EVIL = "<img src=x onerror=alert(1)>\u202e"
+
+
+def document(*more: dict[str, Any], cap: float | None = 2.0) -> dict[str, Any]:
+    probes = [
+        {
+            "probe": "disk",
+            "title": "Disk",
+            "state": "ok",
+            "reason": "120 GB free.",
+            "value": 1.2e11,
+            "unit": "bytes",
+        },
+        {
+            "probe": "cost",
+            "title": "Cost today",
+            "state": "degraded",
+            "reason": "$1.9000 of today's $2 is spent: use a local model.",
+            "value": 1.9,
+            "unit": "USD",
+            "facts": {"usd": 1.9, "day_usd": cap},
+        },
+        *more,
+    ]
+    return {
+        "status": "degraded",
+        "at": "2026-11-18T09:46:40+01:00",
+        "wall_s": NOW,
+        "probes": probes,
+    }
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """An hour of samples; the disk was nearly full for a part of it."""
+    made = History(tmp_path / "history.sqlite")
+    for minute in range(60):
+        state = "degraded" if 20 <= minute < 30 else "ok"
+        reading = Reading(state, "", float(minute), "bytes", {}, "disk", "Disk")
+        at = NOW - 3540 + 60 * minute
+        made.add(Sample(at, at, (reading,), 0.1))
+    made.close()
+    return made.path
+
+
+def test_what_is_wrong_stands_first_and_the_hour_is_a_line(history: Path) -> None:
+    made = board(document(), history)
+    assert made["headline"] == "Cost today degraded"
+    assert [one["title"] for one in made["services"]] == ["Cost today", "Disk"]
+    line = made["services"][1]["line"]
+    assert len(line) == 40
+    assert line == sorted(line)
+    assert [(one["from"], one["to"]) for one in made["changes"]] == [
+        ("degraded", "ok"),
+        ("ok", "degraded"),
+    ]
+    assert made["money"] == {"usd": 1.9, "day_usd": 2.0}
+    assert len(json.dumps(made)) < 6000
+
+
+def test_without_a_history_it_says_who_keeps_one(tmp_path: Path) -> None:
+    made = board(document(), tmp_path / "none.sqlite")
+    assert not made["watched"]
+    assert "aiki health daemon" in render_html(made)
+    (tmp_path / "broken.sqlite").write_bytes(b"no database" * 100)
+    assert board(document(), tmp_path / "broken.sqlite")["changes"] == []
+
+
+def test_twenty_services_with_long_reasons_stay_small(history: Path) -> None:
+    more = [
+        {"probe": f"p{n}", "title": f"Probe {n}", "state": "down", "reason": "x" * 5000}
+        for n in range(20)
+    ]
+    made = board(document(*more), history)
+    assert len(json.dumps(made)) < 12_000
+    assert "and 18 more" in made["headline"]
+
+
+@pytest.mark.parametrize(
+    ("line", "drawn"),
+    [
+        ([], ""),
+        ([1.0], ""),
+        ([None, None], ""),
+        ([1.0, 3.0], "M0.0 17.0L96.0 1.0"),
+        ([2.0, 2.0], "M0.0 9.0L96.0 9.0"),
+        ([0.0, None, 1.0], "M0.0 17.0M96.0 1.0"),
+    ],
+)
+def test_a_line_is_drawn_and_a_gap_lifts_the_pen(line: list[float | None], drawn: str) -> None:
+    assert path(line, 96, 18) == drawn
+
+
+def test_other_programs_text_is_text_everywhere(tmp_path: Path) -> None:
+    evil = {"probe": EVIL, "title": EVIL, "state": EVIL, "reason": EVIL, "unit": EVIL, "value": 1}
+    made = board(document(evil), tmp_path / "none")
+    assert "<img" not in render_html(made)
+    assert "\u202e" not in render_text(made)
+    assert made["services"][1]["state"] == "unknown"
+
+
+def test_each_fact_is_in_the_text_and_in_the_html(history: Path) -> None:
+    made = board(document(), history)
+    text, html = render_text(made), render_html(made)
+    for one in made["services"]:
+        for word in (one["title"], one["state"], one["figure"]):
+            assert word in text
+            assert word in html
+    assert "ok → degraded" in text
+    assert "ok → degraded" in html
+
+
+def test_it_looks_while_it_is_seen_and_not_otherwise() -> None:
+    looks: list[str] = []
+
+    def look() -> dict[str, Any]:
+        looks.append(threading.current_thread().name)
+        return {"headline": f"look {len(looks)}"}
+
+    made = HealthBoard(look, {"headline": "first"}, 0.02)
+    time.sleep(0.1)
+    assert looks == []
+    made._receive(made, {"type": "opened"}, [])
+    made._receive(made, {"type": "opened"}, [])  # a second view of the same output
+    made._receive(made, {"type": "closed"}, [])
+    _until(lambda: len(looks) >= 3)
+    assert set(looks) == {"aiki-health-board"}
+    made._receive(made, {"type": "closed"}, [])
+    _until(lambda: made._thread is None)
+    count = len(looks)
+    time.sleep(0.1)
+    assert len(looks) == count
+    made._receive(made, {"type": "opened"}, [])
+    _until(lambda: len(looks) > count)
+    made.close()
+    _until(lambda: made._thread is None)
+
+
+def test_a_look_that_fails_is_tried_again() -> None:
+    looks: list[int] = []
+
+    def look() -> dict[str, Any]:
+        looks.append(1)
+        if len(looks) < 3:
+            raise OSError("away")
+        return {"headline": "back"}
+
+    made = HealthBoard(look, {"headline": "first"}, 0.02)
+    made._receive(made, {"type": "opened"}, [])
+    _until(lambda: made.board.get("headline") == "back")
+    made.close()
+
+
+def _until(true: Any) -> None:
+    for _ in range(500):
+        if true():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never came")
+
+
+# --- the front end ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown(board_page: Any) -> Callable[[dict[str, Any]], Any]:
+    """Puts a board on the page, and gives the page."""
+
+    def show(made: dict[str, Any]) -> Any:
+        board_page.evaluate("v => mount(v)", {"board": made, "every": 10.0})
+        return board_page
+
+    return show
+
+
+@pytest.mark.browser
+def test_the_front_end_says_the_same(shown: Any, history: Path) -> None:
+    made = board(document(), history)
+    page = shown({**made, "wall_s": time.time()})
+    assert page.inner_text(".aiki-head strong") == made["headline"]
+    assert page.inner_text(".aiki-money span") == spent(made["money"])
+    for row, one in zip(page.locator(".aiki-service").all(), made["services"], strict=True):
+        assert row.locator(".aiki-title").inner_text() == one["title"]
+        assert row.locator(".aiki-state").inner_text() == one["state"]
+        assert row.locator(".aiki-figure").inner_text() == one["figure"]
+        assert row.locator(".aiki-reason").inner_text() == one["reason"]
+    drawn = page.locator(".aiki-spark path").first.get_attribute("d")
+    assert drawn == path(made["services"][1]["line"], 96, 18)
+    assert page.evaluate("() => sent[0].type") == "opened"
+    page.click(".aiki-again")
+    assert page.evaluate("() => sent.at(-1).type") == "look"
+    page.evaluate("() => cleanup()")
+    assert page.evaluate("() => [sent.at(-1).type, model.count()]") == ["closed", 0]
+
+
+@pytest.mark.browser
+def test_an_old_look_is_marked(shown: Any, history: Path) -> None:
+    page = shown({**board(document(), history), "wall_s": time.time() - 7200})
+    assert page.inner_text(".aiki-when") == "last looked 2 h ago"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [400, 820])
+def test_it_fits(shown: Any, history: Path, width: int) -> None:
+    page = shown(board(document(), history))
+    page.set_viewport_size({"width": width, "height": 600})
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_no_text_becomes_markup_in_the_front_end(shown: Any, tmp_path: Path) -> None:
+    evil = {"probe": EVIL, "title": EVIL, "state": "down", "reason": EVIL, "value": None}
+    page = shown(board(document(evil), tmp_path / "none"))
+    assert page.evaluate("() => document.querySelectorAll('img,script').length") == 0
