@@ -78,13 +78,14 @@ def why(
 
 
 def _kept(context: Context) -> Recollections:
-    from aiki_kernel.mind.recollection import Recollections
+    from aiki_kernel.mind.recollection import Recollections, flush_all
 
+    flush_all()
     return Recollections(context.paths.recollections, context.settings)
 
 
 def _found(context: Context, reply: str) -> Recollection:
-    """The reply that is meant. The row of this session's last one may still be on its way."""
+    """The reply that is meant; this session's last one may still be writing itself down."""
     kept = _kept(context)
     if reply == LAST:
         talk = context.conversation

@@ -350,7 +350,7 @@ class Consciousness:
         if self.telemetry is not None:
             self.telemetry.send(run)
         if self.recollections is not None and run.decision.model:
-            self._background(asyncio.to_thread(self.recollections.keep, run))
+            self.recollections.keep(run)
 
     def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

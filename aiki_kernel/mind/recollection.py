@@ -4,12 +4,14 @@
 
     AIKI_HOME/recollections.sqlite     one row a reply: ids, ranks and scores, no text
 
-A row is written behind the answer, by the process that gave it, and outlives a restart; the
+Rows are written half a second behind the answers, many at once, by the process that gave
+them (or at its end), so that no message waits for them; they outlive a restart, and the
 oldest go. Texts stay in the memory alone, so what is forgotten there is nowhere else.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import sqlite3
@@ -39,7 +41,16 @@ CREATE TABLE IF NOT EXISTS recollection (
     data TEXT NOT NULL
 ) STRICT
 """
+_LATER_S = 0.5
 _log = logging.getLogger(__name__)
+_UNWRITTEN: set[Recollections] = set()
+
+
+@atexit.register
+def flush_all() -> None:
+    """Write what waits in this process; also done when it ends."""
+    for one in list(_UNWRITTEN):
+        one.flush()
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,28 @@ class Recollections:
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path, self.settings = path, settings
         self._lock = threading.Lock()
+        self._waiting: list[Run] = []
 
     def keep(self, run: Run) -> None:
-        """Write down the recall of a message. A failure is logged: the answer stands."""
+        """Write down the recall of a message, a moment later."""
+        with self._lock:
+            self._waiting.append(run)
+            first = len(self._waiting) == 1
+            _UNWRITTEN.add(self)
+        if first:
+            timer = threading.Timer(_LATER_S, self.flush)
+            timer.daemon = True
+            timer.start()
+
+    def flush(self) -> None:
+        """Write what waits, now. A failure is logged: the answers stand."""
+        with self._lock:
+            runs, self._waiting = self._waiting, []
+            _UNWRITTEN.discard(self)
         try:
-            self.put(recollected(run, self.settings))
-        except (sqlite3.Error, OSError) as error:
+            if runs:
+                self.put(*(recollected(run, self.settings) for run in runs))
+        except (sqlite3.Error, OSError, AikiError) as error:
             _log.warning("%s was not written (%s)", self.path.name, error)
 
     def put(self, *rows: Recollection) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from aiki_kernel.commands.command import Context
 from aiki_kernel.commands.registry import complete, run
 from aiki_kernel.config import Settings, load
 from aiki_kernel.errors import AikiError, UsageError
-from aiki_kernel.mind.recollection import Recollection, Recollections
+from aiki_kernel.mind.recollection import Recollection, Recollections, flush_all
 
 QUESTION = "what is the budget of the cabin"
 
@@ -77,6 +79,7 @@ def test_no_text_of_a_memory_is_kept_beside_it(environment: None, aiki_home: Pat
     with Context("cli").aiki as aiki:
         aiki.memory.add("The budget of the cabin is 300 kroner")
         aiki.ask(QUESTION)
+    flush_all()
     file = aiki_home / "recollections.sqlite"
     assert file.stat().st_mode & 0o077 == 0
     kept = b"".join(part.read_bytes() for part in aiki_home.glob("recollections.sqlite*"))
@@ -129,3 +132,10 @@ def test_a_file_of_a_newer_version_or_a_broken_one_is_one_line(
     with pytest.raises(AikiError, match="cannot be read") as caught:
         Recollections(path, settings).latest()
     assert "\n" not in str(caught.value)
+
+
+def test_rows_are_written_when_the_process_ends(environment: None, aiki_home: Path) -> None:
+    """Nobody closes anything, as in a notebook whose kernel is shut down."""
+    script = "from aiki_kernel import Aiki; Aiki().ask('what is the budget')"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert len(Recollections(aiki_home / "recollections.sqlite", load()).latest()) == 1
