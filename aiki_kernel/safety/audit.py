@@ -133,7 +133,8 @@ class AuditLog:
             self._drop()
 
     def __del__(self) -> None:
-        self._drop()
+        if contextlib is not None:  # at the end of a process modules go first, files by themselves
+            self._drop()
 
     # --- inside ---------------------------------------------------------------------------
 
