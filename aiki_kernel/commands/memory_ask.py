@@ -117,7 +117,7 @@ def _inquiry(context: Context, model: str) -> Inquiry:
     own = context.conversation.model if context.conversation is not None else None
     mind = context.aiki.consciousness
     name = model or own or context.settings.model
-    return Inquiry(mind.model, mind.ledger, context.settings, name, context.conversation)
+    return Inquiry(mind.model, mind.writer.ledger, context.settings, name, context.conversation)
 
 
 def _sift(context: Context, asked: Asked, limit: int, user: str) -> Sifted:

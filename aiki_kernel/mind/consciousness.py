@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.config import Paths
-from aiki_kernel.errors import AikiError, ModelError
-from aiki_kernel.memory.records import Recall, Scope, Stored, Turn
+from aiki_kernel.errors import ModelError
+from aiki_kernel.memory.records import Recall, Scope, Turn
 from aiki_kernel.mind import asking, booking, cascade, discretion, limits
 from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.consultant import Consultant, InsightStore
@@ -34,15 +33,14 @@ from aiki_kernel.mind.events import (
     Event,
     Hop,
     Recalled,
-    Remembered,
     Routed,
 )
 from aiki_kernel.mind.labels import Labels
-from aiki_kernel.mind.ledger import Entry
 from aiki_kernel.mind.ports import MemoryPort, ModelPort
 from aiki_kernel.mind.roster import Roster
 from aiki_kernel.mind.routing.planner import Planned, Planner
 from aiki_kernel.mind.run import Run, metadata
+from aiki_kernel.mind.writing import LedgerPort, Writer
 from aiki_kernel.models.chat import ChatRequest, Finished, TextDelta, Usage
 from aiki_kernel.models.tokens import estimate
 from aiki_kernel.safety.veil import Veil
@@ -52,18 +50,6 @@ if TYPE_CHECKING:
     from aiki_kernel.mind.recollection import Recollections
     from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.safety.audit import AuditLog
-
-
-_log = logging.getLogger(__name__)
-
-
-class LedgerPort(Protocol):
-    """Where each model call is written down. ``notes`` are lines that the user must see."""
-
-    @property
-    def notes(self) -> list[str]: ...
-
-    def record(self, entry: Entry) -> None: ...
 
 
 class Consciousness:
@@ -85,16 +71,12 @@ class Consciousness:
     ) -> None:
         self.memory = memory
         self.model = model
-        self.ledger = ledger
         self.settings = settings
         self.planner: Planned = planner or Planner(settings, Paths.default().home)
-        self.labels = labels
         self.personas = personas or Roster(Paths.default().home)
         self.audit = audit
         self.consultant = Consultant(settings, model, insights, labels)
-        self.telemetry = telemetry
-        self.recollections = recollections
-        self._writes: set[asyncio.Task[Any]] = set()
+        self.writer = Writer(settings, memory, ledger, labels, telemetry, audit, recollections)
 
     async def respond(
         self, message: Message, conversation: Conversation
@@ -120,22 +102,13 @@ class Consciousness:
             raise
         entry = booking.entry(run, completed.usage, cost, completed.finish_reason)
         run.entries.append(entry)
-        write = self._background(self._write(run, self._turn(run, interrupted=False)))
+        write = self.writer.background(self.writer.write(run, self._turn(run, interrupted=False)))
         yield completed
         yield await asyncio.shield(write)
 
     async def drain(self, seconds: float | None = None) -> None:
         """Wait for the writes that are still under way (at exit, on any loop)."""
-        loop = asyncio.get_running_loop()
-        waits: list[asyncio.Future[Any]] = []
-        for task in list(self._writes):
-            if task.get_loop() is loop:
-                waits.append(task)
-            elif task.get_loop().is_running():
-                remote = asyncio.run_coroutine_threadsafe(_outcome(task), task.get_loop())
-                waits.append(asyncio.wrap_future(remote))
-        if waits:
-            await asyncio.wait(waits, timeout=seconds)
+        await self.writer.drain(seconds)
 
     # -- stages -------------------------------------------------------------------------
 
@@ -275,7 +248,7 @@ class Consciousness:
     def _keep_cut(self, run: Run, error: BaseException) -> None:
         """Keep what there is of an answer that ended early, in a task of its own."""
         if not run.decision.model:
-            self._told(run)
+            self.writer.tell(run)
             return
         interrupted = not isinstance(error, Exception)
         reason = "interrupted" if interrupted else "error"
@@ -293,9 +266,9 @@ class Consciousness:
             turn = self._turn(run, interrupted=True)
         if booked or turn is not None or run.entries:
             kind = type(error).__name__
-            self._background(self._write_cut(run, turn, usage, reason, kind, booked=booked))
+            self.writer.background(self._write_cut(run, turn, usage, reason, kind, booked=booked))
         else:
-            self._told(run)
+            self.writer.tell(run)
 
     async def _write_cut(
         self, run: Run, turn: Turn | None, usage: Usage, reason: str, error: str, *, booked: bool
@@ -305,63 +278,7 @@ class Consciousness:
             if not usage.input_tokens:
                 cost = replace(cost, usd=0.0, smart_usd=0.0, cheap_usd=0.0)
             run.entries.append(booking.entry(run, usage, cost, reason, error=error))
-        await self._write(run, turn)
-
-    async def _write(self, run: Run, turn: Turn | None) -> Remembered:
-        """Ledger and memory side by side; a failure of either is a note, not a lost answer."""
-        notes: list[str] = []
-
-        async def book() -> None:
-            if self.audit is not None:
-                for where, kinds in run.secrets.items():
-                    self.audit.record("secret.found", where=where, kinds=kinds, turn_id=run.turn_id)
-            for entry in run.entries:
-                try:
-                    priced = await asyncio.to_thread(booking.priced, self.settings, entry)
-                    await asyncio.to_thread(self.ledger.record, priced)
-                except AikiError as error:
-                    notes.append(str(error))
-                while self.ledger.notes:
-                    notes.append(self.ledger.notes.pop(0))
-            if run.labels and self.labels is not None:
-                try:
-                    await asyncio.to_thread(self.labels.put, *run.labels)
-                except AikiError as error:
-                    notes.append(str(error))
-
-        async def remember() -> Stored:
-            if turn is None:
-                return Stored(())
-            try:
-                return await self.memory.remember(turn)
-            except AikiError as error:
-                return Stored((), note=f"This turn was NOT remembered. {error}")
-
-        try:
-            with run.trace.span("remember") as span:
-                stored, _ = await asyncio.gather(remember(), book())
-                span.attributes["aiki.remember.spooled"] = stored.spooled
-        finally:
-            self._told(run)
-        note = " ".join(part for part in (stored.note, *notes) if part)
-        return Remembered(stored.ids, span.seconds, stored.spooled, note)
-
-    def _told(self, run: Run) -> None:
-        if self.telemetry is not None:
-            self.telemetry.send(run)
-        if self.recollections is not None and run.decision.model:
-            self.recollections.keep(run)
-
-    def _background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._settle)
-        return task
-
-    def _settle(self, task: asyncio.Task[Any]) -> None:
-        self._writes.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a turn could not be written", exc_info=error)
+        await self.writer.write(run, turn)
 
     def _exchange(self, run: Run, *, interrupted: bool) -> Exchange:
         return Exchange(
@@ -401,7 +318,3 @@ class Consciousness:
 def _heard(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()
-
-
-async def _outcome(task: asyncio.Task[Any]) -> None:
-    await asyncio.wait([task])

@@ -161,8 +161,8 @@ async def test_a_rerun_by_another_persona_is_no_complaint(aiki: Aiki) -> None:
     await ask(aiki, "What is VAT?", cell_id="a")
     await ask(aiki, "What is VAT?", cell_id="a", persona="trisha")
     await aiki.consciousness.drain()
-    assert aiki.consciousness.labels is not None
-    assert not aiki.consciousness.labels.all()
+    assert aiki.consciousness.writer.labels is not None
+    assert not aiki.consciousness.writer.labels.all()
     assert [one.persona for one in aiki.conversation.exchanges] == ["trisha"]
 
 

@@ -131,7 +131,7 @@ async def watched(
     _home(aiki_home, fault_server)
     aiki, kept = Aiki(load()), InMemorySpanExporter()
     processor = SimpleSpanProcessor(kept)
-    aiki.consciousness.telemetry = Telemetry(processor, InMemoryMetricReader(), content=True)
+    aiki.consciousness.writer.telemetry = Telemetry(processor, InMemoryMetricReader(), content=True)
     yield aiki, kept
     await aiki.aclose()
 
