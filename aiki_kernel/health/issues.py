@@ -238,7 +238,7 @@ def _told(data: Mapping[str, Any]) -> dict[str, Any]:
 def _when(wall: float) -> str:
     """A moment in words, as people ask for it: with the day, and the part of the day."""
     moment = time.localtime(wall)
-    parts = ((5, "night"), (11, "morning"), (17, "afternoon"), (22, "evening"), (24, "night"))
+    parts = ((5, "night"), (12, "morning"), (17, "afternoon"), (22, "evening"), (24, "night"))
     part = next(name for hour, name in parts if moment.tm_hour < hour)
     return time.strftime(f"%A %Y-%m-%d %H:%M ({part})", moment)
 
