@@ -136,9 +136,7 @@ async def test_a_client_that_leaves_frees_the_queue(
     connection: Connection, model_installed: Paths
 ) -> None:
     client = client_for(connection)
-    stream = await client.chat.completions.create(
-        model="local", messages=LONG, max_tokens=4000, stream=True
-    )
+    stream = await client.chat.completions.create(**ENDLESS, stream=True)
     async for chunk in stream:
         if chunk.choices[0].delta.content:
             break
@@ -151,9 +149,7 @@ async def test_a_client_that_leaves_frees_the_queue(
     first = [
         asyncio.create_task(client.chat.completions.create(**ENDLESS)) for _ in range(parallel)
     ]
-    second = asyncio.create_task(
-        client.chat.completions.create(model="local", messages=LONG, max_tokens=4000)
-    )
+    second = asyncio.create_task(client.chat.completions.create(**ENDLESS))
     while (await queue_of(connection))["waiting"] != 1:
         await asyncio.sleep(0.02)
     second.cancel()

@@ -70,11 +70,12 @@ def test_dates_are_words_in_both_languages() -> None:
 def test_fusion_is_a_weighted_sum_of_standard_scores() -> None:
     lists = {"dense": [("a", 0.9), ("b", 0.5)], "bm25": [("c", 4.0), ("b", 2.0)]}
     found = fuse(lists, {"a": 0.9, "b": 0.5, "c": 0.1}, 10, {"dense": 1.0, "bm25": 2.0})
-    dense = np.array([0.9, 0.5, 0.1])
-    words = np.array([0.0, 2.0, 4.0])
+    # Three are too few to say what is usual: seventeen others are imagined, all of them far.
+    dense = np.array([0.9, 0.5, 0.1] + 17 * [0.1])
+    words = np.array([0.0, 2.0, 4.0] + 17 * [0.0])
     expected = (dense - dense.mean()) / dense.std() + 2 * (words - words.mean()) / words.std()
     got = {one.id: one.score for one in found}
-    assert [got[name] for name in "abc"] == pytest.approx(list(expected))
+    assert [got[name] for name in "abc"] == pytest.approx(list(expected[:3]))
     assert found[0].id == "c"
     assert {one.id: dict(one.ranks) for one in found} == {
         "a": {"dense": 1},
@@ -167,7 +168,8 @@ def test_a_small_conversation_is_measured_with_every_method(
     file = tmp_path / "small.json"
     file.write_text(json.dumps(data))
     table = bench_recall(file, settings=load())
-    assert len({row.method for row in table.rows}) == 8
+    methods = {row.method for row in table.rows}
+    assert len(methods) == 13
     assert {row.questions for row in table.rows} == {1}
     assert table.row().recall5 == 1
 
