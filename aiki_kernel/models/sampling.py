@@ -47,8 +47,8 @@ class Sampler:
     """Picks tokens. ``temperature`` 0 is greedy; ``top_k`` 0 is no limit; ``min_p`` leaves out what
     is less likely than that part of the likeliest; ``repetition_penalty`` 1 is none: scores of
     tokens picked lately are divided by it (multiplied when negative). With ``top_logprobs`` (0 to
-    20) :attr:`picked` says how likely the last token was; None keeps it None. ``seeded``: the answer
-    has to come out the same again."""
+    20) :attr:`picked` says how likely the last token was; None keeps it None. ``seeded``: the
+    answer has to come out the same again."""
 
     def __init__(
         self,
