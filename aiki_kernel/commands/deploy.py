@@ -33,6 +33,17 @@ def _systemd(context: Context) -> list[Made]:
     return units(Place.here(context.paths))
 
 
+def _notebooks(context: Context) -> list[Made]:
+    from aiki_kernel.commands.deployment import timers
+    from aiki_kernel.commands.deployment.place import Place
+
+    place, made = Place.here(context.paths), []
+    for name, at in (("health", "daily"), ("benchmark", "weekly")):
+        words = ("schedule", "run", "--keep=30", name)
+        made += timers.units(place, timers.Run(name, words, at))
+    return made
+
+
 def _compose(context: Context) -> list[Made]:
     from aiki_kernel.commands.deployment.compose import files
 
@@ -57,6 +68,11 @@ TARGETS = {
         "user units that keep both daemons running",
         "systemd-analyze verify and security",
         _systemd,
+    ),
+    "notebooks": _Target(
+        "timers: the health notebook each day, the benchmark each week (`aiki schedule install`)",
+        "systemd-analyze verify and security",
+        _notebooks,
     ),
     "compose": _Target(
         "Qdrant, a llama.cpp server, both daemons and JupyterLab in containers",
