@@ -12,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import AsyncGenerator, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from aiki_kernel.aiki_memory import MemoryFacade
 from aiki_kernel.config import Paths, Settings, load
-from aiki_kernel.memory.records import Hit, Recall, Record, Scope
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Event
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aiki_kernel.daemon.connect import Connection
-    from aiki_kernel.memory.patterns import Patterns
     from aiki_kernel.mind.consciousness import Consciousness
     from aiki_kernel.mind.ledger import Ledger
     from aiki_kernel.mind.roster import Roster
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     from aiki_kernel.models.response_cache import ResponseCache
 
 T = TypeVar("T")
-Rows = list[dict[str, Any]]
-Records = list[Record]
 
 
 @runtime_checkable
@@ -272,111 +268,6 @@ class Aiki:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class MemoryFacade:
-    """The memory, synchronously. Every call goes through the daemon (or the in-process engine)."""
-
-    def __init__(self, aiki: Aiki) -> None:
-        self._aiki = aiki
-
-    @property
-    def scope(self) -> Scope:
-        return Scope(self._aiki.settings.memory.user_id)
-
-    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        async def call() -> Any:
-            return await getattr(self._aiki.connection.admin, name)(*args, **kwargs)
-
-        return self._aiki.run(call())
-
-    def add(self, text: str, **fields: Any) -> Record:
-        """Store one memory; returns it once it is durable."""
-        record: Record = self._call("add", text, self.scope, **fields)
-        return record
-
-    def search(self, query: str = "", limit: int = 8, *, wave: Any = None) -> tuple[Hit, ...]:
-        """The best memories for ``query``, as :class:`Hit`.
-
-        With ``wave`` those with a pattern like it: whatever :meth:`capture` takes for a channel,
-        ``{name: ...}`` for channels of that name, or a sensor memory. Both may be given.
-        """
-        if wave is not None:
-            like: Recall = self._call("like", wave, self.scope, limit, query=query)
-            return like.hits
-        backend = self._aiki.conversation.backend or self._aiki.settings.compute.backend
-        found: Recall = self._call("search", query, self.scope, limit, backend)
-        return found.hits
-
-    def capture(
-        self, *, at: Any = None, note: str = "", language: str = "", **channels: Any
-    ) -> Record:
-        """Remember what sensors measured: ``capture(audio=(samples, 44100), note="kettle")``.
-
-        Any keyword is the name of a channel. It takes (values, rate), (values, rate, unit),
-        :class:`~aiki_kernel.memory.wave_signal.Signal` or the path of a WAV file; values are
-        (n,) or (n, columns), frames (t, h, w) at frames a second, or one frame (h, w) without a
-        rate. ``at`` (datetime or ISO-8601, default now) is when it began; ``language`` of the
-        sentence is en or no. What is kept, and by which formula: ``aiki_kernel.memory.wave``.
-        The arrays are analysed in this process and go no further.
-        """
-        record: Record = self._call(
-            "capture", channels, self.scope, at=at, note=note, language=language
-        )
-        return record
-
-    def patterns(self, period: Any = "24h", *, language: str = "") -> Patterns:
-        """What captures of a period have in common: cycles, trends, links between channels.
-
-        ``period``: "24h", "last week", "siste 3 dager", or a pair of times.
-        """
-        found: Patterns = self._call("patterns", period, self.scope, language=language)
-        return found
-
-    def get(self, id: str) -> Record:
-        """One memory by id. Raises StoreError when there is none."""
-        record: Record = self._call("get", id)
-        return record
-
-    def list(self, *, limit: int = 20, offset: int = 0, kind: str | None = None) -> Records:
-        """Memories, newest first."""
-        found: Records = self._call("list", self.scope, limit=limit, offset=offset, kind=kind)
-        return found
-
-    def update(self, id: str, text: str) -> Record:
-        """Replace the text of a memory; the old one stays in its history."""
-        record: Record = self._call("update", id, text)
-        return record
-
-    def delete(self, id: str) -> None:
-        """Forget a memory; its history keeps a tombstone."""
-        self._call("forget", id)
-
-    forget = delete
-
-    def history(self, id: str) -> Rows:
-        """What happened to a memory: ADD, UPDATE, DELETE with old and new text."""
-        rows: Rows = self._call("history", id)
-        return rows
-
-    def import_(
-        self, source: str | Path, *, progress: Callable[[int, int], None] | None = None
-    ) -> Any:
-        """Import JSONL, a folder of JSON files, or a mem0 collection; returns a report."""
-        return self._call("import_", source, self.scope, progress=progress)
-
-    def export(self) -> Iterator[dict[str, Any]]:
-        """Every memory of this user as plain dicts that import back to the same memories."""
-
-        async def all_of_them() -> Any:
-            return [item async for item in self._aiki.connection.admin.export(self.scope)]
-
-        yield from self._aiki.run(all_of_them())
-
-    def stats(self) -> dict[str, Any]:
-        """Counts and sizes."""
-        found: dict[str, Any] = self._call("stats")
-        return found
 
 
 class _LoopThread:

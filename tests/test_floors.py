@@ -25,6 +25,7 @@ FLOORS = [
     {"memory", "models", "health"},
     {"mind"},
     {"daemon"},
+    {"aiki_memory"},
     {"aiki", "display"},
     {"commands"},
     {"kernel", "cli"},

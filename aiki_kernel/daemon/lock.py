@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiki_kernel.safety.same_file import same_file
+
 
 @dataclass
 class Lock:
@@ -35,7 +37,7 @@ class Lock:
             except OSError:
                 os.close(handle)
                 raise
-            if _same_file(handle, path):
+            if same_file(handle, path):
                 return cls(path, handle)
             # The file was removed between open and flock: what we hold locks nothing.
             os.close(handle)
@@ -60,12 +62,3 @@ def holder(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _same_file(handle: int, path: Path) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    here = os.fstat(handle)
-    return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aiki_kernel.display.facts import clean, number
-from aiki_kernel.health.history import Point, series
+from aiki_kernel.health.history import Point, all_series
 from aiki_kernel.health.reading import STATES, figure
 
 VERSION = 1
@@ -31,13 +31,13 @@ Board = dict[str, Any]
 def board(document: Mapping[str, Any], history: Path) -> Board:
     """The board of a sample (as ``system_health.json`` has it); ``history`` may be missing."""
     wall = number(document.get("wall_s")) or 0.0
-    services, changes, watched = [], [], False
+    hour = _hour(history, wall)
+    services, changes = [], []
     for probe in document.get("probes") or ():
         if not isinstance(probe, Mapping):
             continue
         name = str(probe.get("probe", ""))
-        points = _points(history, name, wall)
-        watched = watched or bool(points)
+        points = hour.get(name, [])
         service = _service(name, probe, points)
         services.append(service)
         changes += _changes(service["title"], points)
@@ -53,7 +53,7 @@ def board(document: Mapping[str, Any], history: Path) -> Board:
         "services": services,
         "money": _money(document),
         "changes": changes[:_CHANGES],
-        "watched": watched,
+        "watched": any(hour.values()),
     }
 
 
@@ -67,12 +67,12 @@ def changed(change: Mapping[str, Any]) -> str:
     return f"{clock(change['at'])} {change['title']}: {change['from']} → {change['to']}"
 
 
-def _points(history: Path, probe: str, wall: float) -> list[Point]:
-    """The last hour of a probe. The board is about now: without a history it has no lines."""
+def _hour(history: Path, wall: float) -> dict[str, list[Point]]:
+    """The last hour by probe. The board is about now: without a history it has no lines."""
     try:
-        return series(history, probe, wall - SPAN_S, wall)
+        return all_series(history, wall - SPAN_S, wall)
     except (sqlite3.Error, OSError):
-        return []
+        return {}
 
 
 def _service(name: str, probe: Mapping[str, Any], points: Sequence[Point]) -> Board:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import base64
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
 
 from aiki_kernel.display.chart import FONT, GROUND, INK, SOFT
 from aiki_kernel.display.static_board import COLOURS
-from aiki_kernel.health.history import Point, series
+from aiki_kernel.health.history import Point, all_series
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _BAR = 760, 200, 24, 16, 22, 12
 _GAP_S = 900.0  # no sample for so long: nobody looked
@@ -53,12 +50,9 @@ class Service:
 
 def services(history: Path, since: float, until: float) -> list[Service]:
     """All probes that the history knows in a period, the least well first."""
-    if not history.exists():
-        return []
-    with closing(sqlite3.connect(f"file:{quote(str(history))}?mode=ro", uri=True)) as db:
-        names = [name for (name,) in db.execute("SELECT name FROM probe ORDER BY name")]
-    found = [Service(name, tuple(series(history, name, since, until))) for name in names]
-    return sorted((one for one in found if one.points), key=lambda one: (one.well, one.probe))
+    known = all_series(history, since, until)
+    found = [Service(name, tuple(points)) for name, points in known.items() if points]
+    return sorted(found, key=lambda one: (one.well, one.probe))
 
 
 @dataclass(frozen=True)

@@ -162,24 +162,38 @@ def prune(db: sqlite3.Connection, now: float, steady_s: float) -> None:
 def series(path: Path, probe: str, since: float, until: float | None = None) -> list[Point]:
     """The points of a probe, oldest first: single samples as far back as there are any, before
     that five minutes each. Empty when there is no such file or probe."""
+    return all_series(path, since, until, probe).get(probe, [])
+
+
+def all_series(
+    path: Path, since: float, until: float | None = None, only: str = ""
+) -> dict[str, list[Point]]:
+    """As :func:`series` for every probe that the file knows, by name; read in one go.
+
+    Raises ``sqlite3.Error`` for a file that is damaged.
+    """
     if not path.exists():
-        return []
+        return {}
     last = until if until is not None else float("inf")
     name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     with contextlib.closing(sqlite3.connect(f"file:{name}?mode=ro", uri=True)) as db:
-        found = db.execute("SELECT id FROM probe WHERE name = ?", (probe,)).fetchone()
-        if found is None:
-            return []
-        raw = db.execute(
-            "SELECT at, state, value FROM raw WHERE probe = ? AND at BETWEEN ? AND ? ORDER BY at",
-            (*found, since, last),
+        known = db.execute(
+            "SELECT name, id FROM probe WHERE ?1 IN ('', name) ORDER BY name", (only,)
         ).fetchall()
-        (first,) = db.execute("SELECT min(at) FROM raw WHERE probe = ?", found).fetchone()
-        coarse = db.execute(
-            "SELECT at, worst, CASE figures WHEN 0 THEN NULL ELSE total / figures END, low, high,"
-            " 1.0 * bad / count FROM coarse WHERE probe = ? AND at >= ? AND at < ? ORDER BY at",
-            (*found, since, min(last, first - STEP_S) if first is not None else last),
-        ).fetchall()
+        return {probe: _points(db, id, since, last) for probe, id in known}
+
+
+def _points(db: sqlite3.Connection, probe: int, since: float, last: float) -> list[Point]:
+    raw = db.execute(
+        "SELECT at, state, value FROM raw WHERE probe = ? AND at BETWEEN ? AND ? ORDER BY at",
+        (probe, since, last),
+    ).fetchall()
+    (first,) = db.execute("SELECT min(at) FROM raw WHERE probe = ?", (probe,)).fetchone()
+    coarse = db.execute(
+        "SELECT at, worst, CASE figures WHEN 0 THEN NULL ELSE total / figures END, low, high,"
+        " 1.0 * bad / count FROM coarse WHERE probe = ? AND at >= ? AND at < ? ORDER BY at",
+        (probe, since, min(last, first - STEP_S) if first is not None else last),
+    ).fetchall()
     points = [Point(at, STATES[state], *rest) for at, state, *rest in coarse]
     return points + [
         Point(at, STATES[state], value, value, value, float(STATES[state] in ("degraded", "down")))

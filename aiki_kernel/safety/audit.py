@@ -36,6 +36,7 @@ from typing import Any
 
 from aiki_kernel.safety import audit_chain
 from aiki_kernel.safety.audit_chain import FORMAT, NOTHING, Head, Verdict, read_line, seal
+from aiki_kernel.safety.same_file import same_file
 from aiki_kernel.safety.secrets import find
 
 _log = logging.getLogger(__name__)
@@ -154,12 +155,12 @@ class AuditLog:
             self._pid = os.getpid()
         while True:
             fcntl.flock(self._head, fcntl.LOCK_EX)
-            if _same(self._head, self._head_path):
+            if same_file(self._head, self._head_path):
                 break
             os.close(self._head)  # somebody removed the file under us
             self._head = _open(self._head_path, os.O_RDWR)
         try:
-            if not _same(self._file, self.path):
+            if not same_file(self._file, self.path):
                 os.close(self._file)
                 self._file = _open(self.path, os.O_RDWR | os.O_APPEND)
             yield self._known_head()
@@ -282,15 +283,6 @@ def audit_of(home: Path) -> AuditLog:
 
 def _open(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _same(handle: int, path: Path) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    here = os.fstat(handle)
-    return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)
 
 
 def _fact(value: Any) -> Any:
