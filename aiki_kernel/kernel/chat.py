@@ -8,21 +8,25 @@ run with it.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aiki_kernel.attachments.interpolation import references
 from aiki_kernel.errors import UsageError
 from aiki_kernel.kernel.boards import Boards
-from aiki_kernel.kernel.bridge import Bridge
-from aiki_kernel.kernel.interpolation import interpolate
+from aiki_kernel.kernel.bridge import Bridge, in_thread
 
 if TYPE_CHECKING:
+    from aiki_kernel.attachments.composer import Composed
     from aiki_kernel.kernel.answer import View
-    from aiki_kernel.mind.conversation import Conversation
+    from aiki_kernel.mind.conversation import Conversation, Message
+    from aiki_kernel.mind.form import Form
     from aiki_kernel.mind.reply import Reply
 
 _GLANCE_S = 1.0
@@ -116,6 +120,7 @@ class Chat:
 
     async def _answer(self, text: str, options: str, place: Place, answering: Answering) -> Reply:
         message_options = parse_options(options)
+        preview = message_options.pop("preview", False)
         modules = ["aiki_kernel.kernel.answer", "aiki_kernel.kernel.summary"]
         if not self._health_told:
             modules.append("aiki_kernel.health.status_file")
@@ -126,18 +131,25 @@ class Chat:
         from aiki_kernel.mind.conversation import Message
         from aiki_kernel.mind.events import Delta
 
+        form = await self._form(message_options.pop("json", ""))
         # Before names in braces become values: no variable's text may say who answers.
         address = aiki.personas.addressed(text).checked()
         named = message_options.pop("persona", None)
+        composed = await self._composed(aiki, address.text)
         message = Message(
-            interpolate(address.text, self.shell.user_ns),
+            composed.text,
             cell_id=place.cell_id,
             notebook=self.notebook,
             model=message_options.pop("model", None),
             persona=address.persona or named,
             parameters=message_options,
             note=address.note,
+            typed=composed.typed,
+            attached=composed.attached,
+            form=form,
         )
+        if preview:
+            return await self._preview(message)
         who = message.persona or self.conversation.persona or aiki.settings.persona
         mode = aiki.settings.stream
         if mode == "auto":
@@ -150,17 +162,48 @@ class Chat:
             async for event in self.bridge.events(message, self.conversation):
                 summary.add(event)
                 delta = event.text if isinstance(event, Delta) else ""
+                if form is not None and delta and mode == "live":
+                    continue  # JSON comes whole, and is shown as JSON at the end
                 view.update(summary.reply(), delta)
         except asyncio.CancelledError:
             finish_reason = "interrupted"
             raise
         finally:
             reply = summary.reply(finish_reason)
-            self.shell.user_ns["reply"] = reply
+            whole = form is not None and summary.completed
+            self.shell.user_ns["reply"] = reply.object if whole else reply
             view.end(reply)
             self._shown[str(reply.metadata.get("turn_id"))] = view
             self._mark_stale()
         return reply
+
+    async def _composed(self, aiki: Any, text: str) -> Composed:
+        """The message with its references taken up, in a thread: files are read for it."""
+        from aiki_kernel.attachments.composer import Composed, Composer
+
+        if not references(text):
+            return Composed(text)
+        composer = Composer(aiki.settings.attachments, self.shell.user_ns, aiki.paths.home)
+        made: Composed = await in_thread(lambda: composer.compose(text))
+        return made
+
+    async def _form(self, schema: str) -> Form | None:
+        """The form that ``--json`` names, if there is one."""
+        if not schema:
+            return None
+        from aiki_kernel.attachments import schemas
+
+        found: Form = await in_thread(lambda: schemas.form(schema, self.shell.user_ns))
+        return found
+
+    async def _preview(self, message: Message) -> Reply:
+        """Show what would be sent, and the price; nothing is asked, booked or remembered."""
+        from aiki_kernel.commands import session_preview
+        from aiki_kernel.kernel.magics import context, show
+        from aiki_kernel.mind.reply import Reply
+
+        show(self.shell, await in_thread(lambda: session_preview.shown(context(self), message)))
+        return Reply("", metadata={"preview": True})
 
     async def _health(self, aiki: Any) -> str:
         """What is wrong, for the first answer of this kernel; "" when all is well."""
@@ -212,12 +255,15 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "--top-p": ("top_p", float),
     "--seed": ("seed", int),
     "--cache": ("cache", _yes),
+    "--json": ("json", str),
 }
+_FLAGS: Mapping[str, str] = {"--preview": "preview"}
+_INLINE = re.compile(r"(?<!\S)--json(?:[ \t]+|=)(?=\{)")
 
 
 def option_names() -> list[str]:
     """What may stand after ``%%aiki``."""
-    return list(_OPTIONS)
+    return [*_OPTIONS, *_FLAGS]
 
 
 def parse_options(line: str) -> dict[str, Any]:
@@ -225,14 +271,20 @@ def parse_options(line: str) -> dict[str, Any]:
 
     Raises :class:`UsageError` naming the nearest option or the value that does not fit.
     """
-    words, found = line.replace("=", " ").split(), {}
+    found: dict[str, Any] = {}
+    line = _without_inline(line, found)
+    words = line.replace("=", " ").split()
     while words:
         word = words.pop(0)
+        if word in _FLAGS:
+            found[_FLAGS[word]] = True
+            continue
         if word not in _OPTIONS:
             from aiki_kernel.commands.parser import nearest
 
-            known = ", ".join(_OPTIONS)
-            raise UsageError(f"%%aiki has no option {word}{nearest(word, _OPTIONS)} Known: {known}")
+            known = ", ".join(option_names())
+            guess = nearest(word, option_names())
+            raise UsageError(f"%%aiki has no option {word}{guess} Known: {known}")
         if not words:
             raise UsageError(f"%%aiki: {word} wants a value after it.")
         name, kind = _OPTIONS[word]
@@ -242,3 +294,19 @@ def parse_options(line: str) -> dict[str, Any]:
         except ValueError:
             raise UsageError(f"%%aiki: {word} wants a number, not {value!r}.") from None
     return found
+
+
+def _without_inline(line: str, found: dict[str, Any]) -> str:
+    """``line`` without a schema that stands in it as JSON; that goes into ``found``."""
+    inline = _INLINE.search(line)
+    if inline is None:
+        return line
+    try:
+        _, end = json.JSONDecoder().raw_decode(line, inline.end())
+    except ValueError as error:
+        raise UsageError(
+            f"%%aiki: the schema after --json is no JSON ({error}): correct it, or give the name "
+            "of a variable."
+        ) from None
+    found["json"] = line[inline.end() : end]
+    return line[: inline.start()] + line[end:]

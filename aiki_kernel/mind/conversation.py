@@ -9,9 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.memory.records import new_id, now
+
+if TYPE_CHECKING:
+    from aiki_kernel.mind.attachment import Attachment
+    from aiki_kernel.mind.form import Form
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,10 @@ class Message:
     ``model`` pins a model, ``persona`` names who answers, both for this message alone;
     ``parameters`` override fields of :class:`aiki_kernel.models.chat.ChatRequest`
     (temperature, max_tokens, seed, ...). ``note`` is a line to show with the answer.
+
+    ``text`` has values in the place of names and placeholders in the place of what is
+    ``attached``; ``typed`` is what the user wrote, where that differs. ``form`` asks for an
+    answer that is a JSON value of that form.
     """
 
     text: str
@@ -30,11 +38,18 @@ class Message:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     persona: str | None = None
     note: str = ""
+    typed: str = ""
+    attached: tuple[Attachment, ...] = ()
+    form: Form | None = None
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question with its answer; ``interrupted`` when the answer was cut."""
+    """One question with its answer; ``interrupted`` when the answer was cut.
+
+    ``typed`` is what the user wrote where ``question`` has values and placeholders instead;
+    ``sent`` is the question with what was attached to it, as later messages show it again.
+    """
 
     turn_id: str
     question: str
@@ -45,6 +60,8 @@ class Exchange:
     interrupted: bool = False
     stale: bool = False
     persona: str = "default"
+    typed: str = ""
+    sent: str = ""
 
     def as_text(self) -> str:
         """Both sides as one text, as the lexical window wants it."""
