@@ -1,67 +1,26 @@
-"""The health board: its facts, its pictures without a kernel, and its front end in Chromium."""
+"""The health board: its facts, and its faces without a kernel."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shown_boards import document, hour_of_history
 
 from aiki_kernel.display.board import HealthBoard
 from aiki_kernel.display.board_facts import board
-from aiki_kernel.display.static_board import path, render_html, render_text, spent
-from aiki_kernel.health.history import History
-from aiki_kernel.health.reading import Reading
-from aiki_kernel.health.sampler import Sample
+from aiki_kernel.display.static_board import path, render_html, render_text
 
-NOW = 1_795_000_000.0
 EVIL = "<img src=x onerror=alert(1)>\u202e"
-
-
-def document(*more: dict[str, Any], cap: float | None = 2.0) -> dict[str, Any]:
-    probes = [
-        {
-            "probe": "disk",
-            "title": "Disk",
-            "state": "ok",
-            "reason": "120 GB free.",
-            "value": 1.2e11,
-            "unit": "bytes",
-        },
-        {
-            "probe": "cost",
-            "title": "Cost today",
-            "state": "degraded",
-            "reason": "$1.9000 of today's $2 is spent: use a local model.",
-            "value": 1.9,
-            "unit": "USD",
-            "facts": {"usd": 1.9, "day_usd": cap},
-        },
-        *more,
-    ]
-    return {
-        "status": "degraded",
-        "at": "2026-11-18T09:46:40+01:00",
-        "wall_s": NOW,
-        "probes": probes,
-    }
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """An hour of samples; the disk was nearly full for a part of it."""
-    made = History(tmp_path / "history.sqlite")
-    for minute in range(60):
-        state = "degraded" if 20 <= minute < 30 else "ok"
-        reading = Reading(state, "", float(minute), "bytes", {}, "disk", "Disk")
-        at = NOW - 3540 + 60 * minute
-        made.add(Sample(at, at, (reading,), 0.1))
-    made.close()
-    return made.path
+    return hour_of_history(tmp_path)
 
 
 def test_what_is_wrong_stands_first_and_the_hour_is_a_line(history: Path) -> None:
