@@ -57,9 +57,7 @@ def html(target: Path) -> int:
 def main() -> int:
     """The command. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="docs/make", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing, fail if a page is old"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if a page is old")
     parser.add_argument("--pages", action="store_true", help="no HTML")
     asked = parser.parse_args()
     stale = old()

@@ -20,8 +20,8 @@ INTRO = """\
 Settings stand in `aiki.toml` in the folder that `aiki config path` prints. A variable of the
 environment wins over the file: `AIKI_`, the table and the name in capitals, two underscores between
 them (`AIKI_MEMORY__RECALL_K=4`). `aiki config show` prints every value in effect and where it comes
-from, `aiki config set memory.recall_k 4` writes one and keeps the comments of the file. Names that do
-not exist and values that do not fit are refused in one line. Keys of providers never stand here:
+from, `aiki config set memory.recall_k 4` writes one and keeps the comments of the file. Names that
+do not exist and values that do not fit are refused in one line. Keys of providers never stand here:
 `aiki config key OPENAI_API_KEY` keeps one where only you can read it.
 """
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parent / "kernel"))
-sys.path.insert(0, str(HERE.parents[1] / "docs" / "make"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernel"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs" / "make"))
 
 from notebook_driver import Notebook
 
