@@ -226,6 +226,8 @@ class Aiki:
             elif part is not None:
                 await part.aclose()
         self._retired.clear()
+        if self._ledger is not None:
+            await asyncio.to_thread(self._ledger.close)
         if self._responses is not None:
             self._responses.close()
 
@@ -234,7 +236,9 @@ class Aiki:
     def ask(self, text: str, *, schema: Any = None, **options: Any) -> Reply:
         """Answer ``text`` as the next turn of this object's conversation and remember it.
 
+        ``options`` are fields of :class:`Message`: ``model``, ``persona``, ``parameters``, ...
         With a ``schema``, as :meth:`stream` takes it, ``Reply.object`` is the validated value.
+        Returns when the turn is durable.
         Raises :class:`aiki_kernel.errors.AikiError` when no answer can be had.
         """
 
@@ -259,7 +263,9 @@ class Aiki:
         }
 
     def usage(self) -> dict[str, Any]:
-        """Tokens and cost of all calls in the ledger."""
+        """Sums over all calls in the ledger: ``calls``, ``input_tokens``, ``output_tokens``,
+        ``cost_usd`` (of what has a known price; ``unpriced`` counts the others), ...
+        """
         return self.ledger.totals()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
