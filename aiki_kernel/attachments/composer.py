@@ -7,6 +7,7 @@ attached passes the filter for secrets, and what was taken out is said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from aiki_kernel.safety.secrets import cleaned, redact, told
 
 if TYPE_CHECKING:
     from aiki_kernel.config_attachments import Attachments
+
+_MARK = re.compile(r"\[(?:key|password|(?:card|identity) number) removed\]")
 
 
 @dataclass(frozen=True)
@@ -99,4 +102,6 @@ def _discreet(one: Attachment) -> Attachment:
     notes = one.notes
     if found:
         notes = (*notes, f"Taken out of {one.name} before it was sent: {told(found)}.")
+    elif _MARK.search(f"{text} {image.words if image else ''}"):  # taken out before a cut
+        notes = (*notes, f"Taken out of {one.name} before it was sent: what looks like a secret.")
     return replace(one, title=redact(one.title), text=text, image=image, notes=notes)

@@ -20,6 +20,7 @@ from aiki_kernel.attachments.values import cut
 from aiki_kernel.mind.attachment import Attachment
 from aiki_kernel.models.image import header
 from aiki_kernel.models.tokens import estimate
+from aiki_kernel.safety.secrets import redact
 
 if TYPE_CHECKING:
     from aiki_kernel.config_attachments import Attachments
@@ -76,10 +77,12 @@ def within(text: str, budget: int) -> tuple[str, int, int]:
 def _text(name: str, kind: str, text: str, settings: Attachments) -> Attachment:
     if not text.strip():
         raise AttachmentError(f"{name} holds no text. No model was asked.")
-    part, shown, of = within(text, settings.text_tokens)
+    # Secrets go before the cut: half a key would not be known for one.
+    beginning = text[: 40 * settings.text_tokens + 10_000]
+    part, shown, of = within(redact(beginning) + text[len(beginning) :], settings.text_tokens)
     title = f"{kind}, {of:,} line{'' if of == 1 else 's'}"
     notes: tuple[str, ...] = ()
-    if part != text:
+    if shown < of or part.endswith("…"):
         title += f", the first {shown:,} of them"
         notes = (
             f"Of {name} the first {shown:,} of {of:,} lines were sent: attachments.text_tokens "
@@ -128,7 +131,7 @@ def _cell(number: int, cell: dict[str, Any]) -> str:
             shown = f"{output.get('ename', '')}: {output.get('evalue', '')}"
         if shown.strip():
             rest = f"… ({len(shown):,} characters)" if len(shown) > _OUTPUT else ""
-            parts.append(f"-> {shown[:_OUTPUT].rstrip()}{rest}")
+            parts.append(f"-> {redact(shown[: 4 * _OUTPUT])[:_OUTPUT].rstrip()}{rest}")
         if any(str(mime).startswith("image/") for mime in data):
             parts.append("-> (an image)")
     return "\n".join(parts)

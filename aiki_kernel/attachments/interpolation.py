@@ -117,17 +117,17 @@ def references(text: str) -> list[Found]:
         if start in untouched:
             position = untouched[start]
             continue
-        opened = _OPEN.match(text, start)
-        if opened and text[start - 1 : start] != "$" and _is_path(opened):
-            found.append(Found(start, opened.end(), "", (), (opened[1] or opened[2]).strip()))
-            position = opened.end()
-            continue
         end = _closing(text, start)
         if end < 0:
             position = start + 1
             continue
         if _is_latex(text, start):
             position = _after_latex(text, end)
+            continue
+        opened = _OPEN.match(text, start)
+        if opened and text[start - 1 : start] != "$" and _is_path(opened):
+            found.append(Found(start, opened.end(), "", (), (opened[1] or opened[2]).strip()))
+            position = opened.end()
             continue
         match = _REFERENCE.fullmatch(text, start + 1, end - 1)
         if match and text[start - 1 : start] != "$":

@@ -86,6 +86,6 @@ def _long(value: Any) -> bool:
     try:
         rows = value.values() if type(value) is dict else value
         inner = [one.values() if type(one) is dict else one for one in rows]
-        return sum(len(shown(each)) + 4 for one in inner for each in one) > _LONG
+        return sum(len(shown(each, _LONG)) + 4 for one in inner for each in one) > _LONG
     except RecursionError:
         return True

@@ -15,6 +15,8 @@ import pathlib
 import uuid
 from typing import Any
 
+from aiki_kernel.safety.secrets import redact
+
 _WRITTEN = (
     datetime.date,
     datetime.datetime,
@@ -28,6 +30,7 @@ _WRITTEN = (
     pathlib.PurePosixPath,
     pathlib.PureWindowsPath,
 )
+_SHORTEST_KEY, _LONGEST_KEY = 7, 400  # characters
 _LIBRARIES = ("numpy", "pandas", "polars")
 
 
@@ -56,9 +59,14 @@ def shown(value: Any, width: int = 60) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """``text`` on one line, its end left out with a sign where it is longer than ``width``."""
-    if len(text) > 4 * width:
-        text = text[: 4 * width] + "…"
+    """``text`` on one line, its end left out with a sign where it is longer than ``width``.
+
+    Secrets go before the cut: half a key would not be known for one.
+    """
+    if len(text) > 4 * width + _LONGEST_KEY:
+        text = text[: 4 * width + _LONGEST_KEY] + "…"
+    if len(text) > _SHORTEST_KEY:
+        text = redact(text)
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: max(1, width - 1)] + "…"
 
