@@ -43,6 +43,14 @@ CHANGES: list[dict[str, Any]] = [
     {"finish_reason": "error"},
     {"finish_reason": "length"},
     {"stale": True},
+    {"kept": True},
+    {"stale": True, "kept": True, "finish_reason": "interrupted"},
+    {"route": {"router": "learned", "reason": "cheap, complexity 0.21", "complexity": 0.21}},
+    {"route": {"router": "fixed", "reason": "the default of your settings"}, "hits": []},
+    {
+        "consult": {"insight": "Count the jars.", "model": "openai/gpt-5"},
+        "notes": ["Consulted openai/gpt-5 (confidence 0.90): Count the jars.", "insight $0.01"],
+    },
     {"notes": ["Memory is away: this turn waits.", "Second line."]},
     {"hits": []},
     {"hits_left_out": 4},
@@ -81,15 +89,21 @@ def test_the_widget_says_what_the_static_card_says(
         "fold: document.querySelector('summary').textContent,"
         "texts: [...document.querySelectorAll('.aiki-memory-text')].map((n) => n.textContent),"
         "scores: [...document.querySelectorAll('.aiki-score')].map((n) => n.textContent),"
+        "why: document.querySelector('.aiki-why').textContent,"
+        "marks: [...document.querySelectorAll('.aiki-said')].map((n) => n.title),"
+        "insight: [...document.querySelectorAll('.aiki-insight')].map((n) => n.textContent),"
         "notes: [...document.querySelectorAll('.aiki-note')].map((n) => n.textContent)})"
     )
     assert widget["head"] == list(facts.headline)
-    assert widget["said"] == [w for w in (facts.label, "stale" if facts.stale else "") if w]
+    assert [word.strip() for word in widget["said"]] == [mark.word for mark in facts.marks]
+    assert widget["marks"] == [mark.why for mark in facts.marks]
+    assert widget["why"] == (f"Model: {facts.route}" if facts.route else "")
+    assert widget["insight"] == ([facts.insight] if facts.insight else [])
     assert widget["legend"] == [f"{s.label} {s.time}" for s in facts.segments]
     assert widget["fold"] == facts.memories_label
     assert widget["texts"] == [m.text for m in facts.memories]
     assert widget["scores"] == [m.score for m in facts.memories]
-    assert widget["notes"] == list(facts.notes)
+    assert widget["notes"] == [*widget["insight"], *facts.notes]
 
 
 def test_the_bar_is_in_proportion(show: Show, answer: Answer) -> None:
