@@ -203,8 +203,12 @@ function render({ model, el: host }) {
     const total = parts.reduce((sum, part) => sum + part.seconds, 0);
     const told = parts.map((part) => `${part.label} ${duration(part.seconds)}`);
     const nodes = parts.map(timed);
+    let begin = 0;
     nodes.forEach(({ piece, time }, i) => {
-      piece.style.width = `${total > 0 ? (parts[i].seconds / total) * 100 : 0}%`;
+      // Moved by a transform: a part that grows lays nothing out anew.
+      const share = total > 0 ? parts[i].seconds / total : 0;
+      piece.style.transform = `translateX(${begin * 100}%) scaleX(${Math.max(share, 0.003)})`;
+      begin += share;
       piece.title = told[i];
       say(time, duration(parts[i].seconds));
     });
