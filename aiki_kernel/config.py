@@ -250,6 +250,10 @@ class Paths:
         return self.home / "recollections.sqlite"
 
     @property
+    def sessions(self) -> Path:
+        return self.home / "sessions.sqlite"
+
+    @property
     def spool(self) -> Path:
         return self.home / "spool"
 

@@ -16,7 +16,7 @@ import contextvars
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Type
+from traitlets import Type, Unicode
 
 from aiki_kernel.errors import UsageError
 from aiki_kernel.kernel.cells import classify, transform
@@ -53,6 +53,9 @@ class AikiKernel(InterruptibleKernel):
     }
     help_links: list[dict[str, str]] = []  # noqa: RUF012
     shell_class = Type(AikiShell)
+    kept_answers = Unicode(
+        "", help="A file of pinned answers, handed over by papermill's engine."
+    ).tag(config=True)
     if TYPE_CHECKING:  # declared optional in the base; both are there in a running kernel
         shell: Any
         session: Any
@@ -60,7 +63,7 @@ class AikiKernel(InterruptibleKernel):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._inside = contextvars.ContextVar("aiki_inside_a_cell", default=0)
-        self.chatter = Chat(self.shell)
+        self.chatter = Chat(self.shell, kept_answers=self.kept_answers)
         self.shell.input_transformers_cleanup.insert(0, self._transform)
         self.shell.events.register("pre_execute", self._enter)
         self.shell.events.register("post_execute", self._leave)
