@@ -58,6 +58,7 @@ class Chat:
         self.document = Document(self.bridge)
         self._kept_answers = kept_answers
         self._keeping: Keeping | None = None
+        self._settling: asyncio.Future[None] | None = None  # a task needs somebody to hold it
         self.bridge.on_made = self._adopt
         self.running: dict[str, Answering] = {}
         self.boards = Boards(shell.display_pub)
@@ -165,6 +166,10 @@ class Chat:
             reply = summary.reply(finish_reason)
             view.end(reply)
             self._took_place(view, reply)
+            if not summary.completed:
+                # Beside the failure: an interrupt waits for no disk.
+                work = self._settle(aiki, message, before, gone, reply, keep=keep)
+                self._settling = asyncio.ensure_future(work)
         await self._settle(aiki, message, before, gone, reply, keep=keep)
         return reply
 
@@ -209,8 +214,8 @@ class Chat:
         talk = self.conversation
         try:
             await self.document.settle(aiki, talk, before, gone)
-            if keep and reply.finish_reason not in ("stop", "length"):
-                return
+            if reply.finish_reason not in ("stop", "length"):
+                return  # neither pins an answer nor lets go of one
             if keep or aiki.paths.sessions.exists():
                 from aiki_kernel.kernel import keeping
                 from aiki_kernel.mind.sessions import Kept, Sessions
@@ -252,12 +257,12 @@ class Chat:
             return f"Health: {aiki.paths.home} does not answer. `aiki health` says more."
 
     def _mark_stale(self) -> None:
-        """Tell the cards of later cells that what they answered to has changed."""
-        stale = [exchange.turn_id for exchange in self.conversation.exchanges if exchange.stale]
-        for place, view in enumerate(
-            self._shown.pop(turn) for turn in stale if turn in self._shown
-        ):
-            view.mark_stale(delay=0.2 * (place + 1))
+        """Tell the displays of later cells that what they answered to has changed."""
+        stale = [one.turn_id for one in self.conversation.exchanges if one.stale]
+        shown = [self._shown[turn] for turn in stale if turn in self._shown]
+        fresh = [view for view in shown if not view.reply.metadata.get("stale")]
+        for number, view in enumerate(fresh):
+            view.mark_stale(delay=0.2 * (number + 1))
 
     def _view(self, mode: str, answering: Answering) -> View:
         from aiki_kernel.kernel.answer import FinalView, LiveView, Pace, StdoutView

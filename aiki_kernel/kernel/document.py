@@ -93,7 +93,7 @@ class Document:
 
     def lines(self, talk: Conversation, cell_id: str | None, dropped: int) -> list[str]:
         """What the next answer has to say of the conversation, once."""
-        out = []
+        out: list[str] = []
         if self._resuming is not None and not self._told:
             self._told = True
             found = self._resuming.result()
@@ -113,24 +113,23 @@ class Document:
     async def settle(
         self, aiki: Aiki, talk: Conversation, before: Sequence[Exchange], gone: Sequence[Exchange]
     ) -> None:
-        """Write down whose session goes on here and which answers became stale, and which
-        are no longer. ``before`` are the exchanges as they stood before the answer."""
-        was = {one.turn_id: one.stale for one in before}
-        now = talk.exchanges
-        stale = [one.turn_id for one in now if one.stale and not was.get(one.turn_id, False)]
-        there = {one.turn_id for one in now if one.stale}
-        fresh = [
-            one.turn_id for one in (*before, *gone) if one.stale and one.turn_id not in there
-        ]
+        """Write down whose session goes on here, which answers became stale and which are no
+        longer. ``before`` are the exchanges as they stood before the answer, ``gone`` those
+        whose cells were deleted."""
+        was = {one.turn_id for one in before if one.stale}
+        now = {one.turn_id for one in talk.exchanges if one.stale}
+        stale = sorted(now - was)
+        fresh = sorted((was | {one.turn_id for one in gone if one.stale}) - now)
         path, session_id = talk.path, talk.session_id
-        if not stale and not fresh and (not path or self._settled == session_id):
+        unsettled = bool(path) and self._settled != session_id
+        if not stale and not fresh and not unsettled:
             return
         from aiki_kernel.mind.sessions import Sessions
 
         sessions = Sessions(aiki.paths.sessions)
 
         def write() -> None:
-            if path and self._settled != session_id:
+            if unsettled:
                 sessions.settle(path, session_id)
                 self._settled = session_id
             if stale:

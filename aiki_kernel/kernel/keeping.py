@@ -187,7 +187,11 @@ def handed_over(book: Any) -> list[dict[str, Any]]:
     shown = [cell.answer for cell in cells_of(book) if cell.answer is not None]
     rows = []
     for one in shown:
-        if one.whole and one.facts.get("asked") and (one.facts.get("keep") or one.facts.get("kept")):
+        if (
+            one.whole
+            and one.facts.get("asked")
+            and (one.facts.get("keep") or one.facts.get("kept"))
+        ):
             kept = _kept(one)
             rows.append(
                 {

@@ -147,7 +147,9 @@ def rebuilt(
     placed = arranged(placed, file.ids)
     for one in sorted(loose, key=lambda one: one.created_at):
         before = [at for at, other in enumerate(placed) if other.created_at <= one.created_at]
-        placed.insert(max(before, key=lambda at: placed[at].created_at) + 1 if before else 0, one)
+        latest = max(before, key=lambda at: placed[at].created_at, default=-1)
+        # The newest of all stands where the kernel had it: at the end.
+        placed.insert(len(placed) if len(before) == len(placed) else latest + 1, one)
     marked = (replace(one, stale=one.stale or one.turn_id in stale) for one in placed)
     return Past(tuple(marked), left_out, edited, only_shown)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class Resumed:
     """
 
     session_id: str = ""
-    past: Past = Past(())
+    past: Past = field(default_factory=lambda: Past(()))
     lines: tuple[str, ...] = ()
 
 
@@ -100,7 +100,9 @@ async def session(
     stale = await asyncio.to_thread(sessions.stale, session_id)
     # The notebook in which it began shows it best.
     places.sort(key=lambda place: begun is None or place.path != begun.path)
-    file, lines, since = None, (), ""
+    file: NotebookFile | None = None
+    lines: tuple[str, ...] = ()
+    since = ""
     place = places[0] if places else None
     if place is not None:
         file, lines = await asyncio.to_thread(_read, place.path, True)
