@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from fault_server import FaultServer, Scenario
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from notebook_driver import PYTHON, Notebook, Ran
+from notebook_driver import Notebook, Ran
 
 
 class Saved:
