@@ -47,7 +47,8 @@ class AikiKernel(InterruptibleKernel):
         "version": __version__,
         "mimetype": "text/x-aiki",
         "file_extension": ".aiki",
-        "codemirror_mode": "markdown",
+        # Our lab extension's language; where it is not there, Markdown.
+        "codemirror_mode": {"name": "aiki", "mime": "text/x-markdown"},
         "pygments_lexer": "markdown",
         "nbconvert_exporter": "script",
     }
