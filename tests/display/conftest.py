@@ -6,12 +6,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from aiki_kernel.display import front_end
 
 
 def summary(**changes: Any) -> dict[str, Any]:
@@ -94,8 +93,8 @@ def widget_page(name: str) -> Iterator[Any]:
         tab.on("request", lambda request: requests.append(request.url))
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.set_content("<!doctype html><meta charset=utf-8><body></body>")
-        tab.add_style_tag(content=(ROOT / f"widgets/{name}.css").read_text("utf-8"))
-        tab.evaluate(HARNESS, (ROOT / f"widgets/{name}.js").read_text("utf-8"))
+        tab.add_style_tag(content=front_end.style(name))
+        tab.evaluate(HARNESS, front_end.module(name))
         yield tab
         browser.close()
         assert faults == []

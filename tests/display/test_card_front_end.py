@@ -115,29 +115,6 @@ def test_memories_unfold_and_stay_unfolded_while_facts_change(page: Any, answer:
     assert when.get_attribute("title") == "2026-11-18T09:30:00.000000+00:00"
 
 
-def test_when_is_told_relative_to_now(page: Any) -> None:
-    now = "Date.parse('2026-11-21T12:00:00Z')"
-    told = [
-        page.evaluate(f"(iso) => card.ago(iso, {now})", iso)
-        for iso in (
-            "2026-11-21T11:59:30+00:00",
-            "2026-11-21T11:15:00.123456+00:00",
-            "2026-11-20T10:00:00+00:00",
-            "2026-11-16T10:00:00+00:00",
-            "2024-06-01T05:00:00-07:00",
-            "no date at all",
-        )
-    ]
-    assert told == [
-        "just now",
-        "44 minutes ago",
-        "yesterday",
-        "5 days ago",
-        "2 years ago",
-        "no date at all",
-    ]
-
-
 @pytest.mark.parametrize("way", ["click", "Enter", "Space"])
 def test_stop_is_sent_once_by_mouse_and_by_keyboard(page: Any, answer: Answer, way: str) -> None:
     page.evaluate("s => show(s, 'streaming')", answer(finish_reason=None))
@@ -146,7 +123,7 @@ def test_stop_is_sent_once_by_mouse_and_by_keyboard(page: Any, answer: Answer, w
         stop.click()
     else:
         page.keyboard.press("Tab")
-        assert page.evaluate("() => document.activeElement.className") == "aiki-stop"
+        assert page.evaluate("() => document.activeElement.ariaLabel") == "Stop this answer"
         page.keyboard.press(way)
     assert page.evaluate("() => sent") == [{"type": "stop"}]
     assert stop.is_disabled()
