@@ -21,8 +21,8 @@ export const number = (v) => (typeof v === "number" && v >= 0 && v <= 1e15 ? v :
 
 // el("button", { class: "aiki-button", "aria-label": "Stop", onclick: stop }, "Stop")
 // A property of the element is set as one (hidden, disabled, value, onclick, title); `data` is a
-// dict for the dataset, `style` one for the style; anything else is an attribute. Null and false
-// attributes and children are left out; strings become text.
+// dict for the dataset, `style` one for the style; anything else is an attribute. What is null is
+// left out, and what is false too, but for aria-*: that says "false". Strings become text.
 export function el(tag, props = {}, ...children) {
   return furnish(document.createElement(tag), props, children);
 }
@@ -43,6 +43,7 @@ function furnish(made, props, children) {
     if (name === "class") made.className = value;
     else if (name === "data") Object.assign(made.dataset, value);
     else if (name === "style") for (const [k, v] of Object.entries(value)) made.style.setProperty(k, v);
+    else if (name.startsWith("aria-")) made.setAttribute(name, String(value));
     else if (name.startsWith("on") || (name in made && name !== "list")) made[name] = value;
     else if (value !== false) made.setAttribute(name, value === true ? "" : value);
   }
