@@ -19,12 +19,12 @@ const HELP = /^\?{1,2}[\w.%*]+[ \t]*$/;
 const PARAMETERS = /^#[ \t]*Parameters[ \t]*$/;
 
 // Magics whose body is Python; the rest of IPython's say what theirs is.
-const PYTHON_BODIES = new Set(["time", "timeit", "prun", "capture", "debug", "pypy", "python3"]);
+const PYTHON_BODIES = new Set(["time", "timeit", "prun", "capture", "debug"]);
 const OTHER_BODIES = {
   bash: "shell", sh: "shell", system: "shell", script: "shell", sx: "shell", "!": "shell",
   html: "html", HTML: "html", svg: "xml", SVG: "xml",
   javascript: "javascript", js: "javascript", latex: "stex", markdown: "markdown",
-  perl: "perl", ruby: "ruby",
+  perl: "perl", ruby: "ruby", python3: "ipython", pypy: "ipython",
 };
 
 /** The pieces of a cell as `{ kind, from, to, language? }`; empty ones are left out. */
