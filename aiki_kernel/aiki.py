@@ -226,6 +226,8 @@ class Aiki:
     def ask(self, text: str, **options: Any) -> Reply:
         """Answer ``text`` as the next turn of this object's conversation and remember it.
 
+        ``options`` are fields of :class:`Message`: ``model``, ``persona``, ``parameters``, ...
+        Returns when the turn is durable.
         Raises :class:`aiki_kernel.errors.AikiError` when no answer can be had.
         """
 
@@ -250,7 +252,9 @@ class Aiki:
         }
 
     def usage(self) -> dict[str, Any]:
-        """Tokens and cost of all calls in the ledger."""
+        """Sums over all calls in the ledger: ``calls``, ``input_tokens``, ``output_tokens``,
+        ``cost_usd`` (of what has a known price; ``unpriced`` counts the others), ...
+        """
         return self.ledger.totals()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

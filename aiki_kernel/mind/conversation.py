@@ -67,6 +67,7 @@ class Conversation:
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
+        """What was said so far, in the order of the cells."""
         with self._lock:
             return tuple(self._exchanges)
 
