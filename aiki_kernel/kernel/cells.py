@@ -142,6 +142,18 @@ def is_python(code: str) -> bool:
     return True
 
 
+def awaits_more(body: str) -> bool:
+    """Whether whoever types ``body`` under ``%%python`` in a console is likely to go on: it is
+    valid, shows nothing, and no empty line ends it."""
+    if not body:
+        return True
+    try:
+        last = ast.parse(body).body[-1:]
+    except SyntaxError:
+        return False  # IPython knows better what is missing
+    return not body.endswith("\n") and not (last and isinstance(last[0], ast.Expr))
+
+
 def message_text(source: str) -> str:
     """The message in ``source``: without papermill's progress mark and outer blank lines."""
     if "papermill_description=" in source:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Type, Unicode
 
 from aiki_kernel.errors import UsageError
-from aiki_kernel.kernel.cells import classify, transform
+from aiki_kernel.kernel.cells import awaits_more, classify, transform
 from aiki_kernel.kernel.chat import Chat, place
 from aiki_kernel.kernel.interrupts import InterruptibleKernel
 from aiki_kernel.kernel.shell import AikiShell, Interrupted
@@ -47,7 +47,8 @@ class AikiKernel(InterruptibleKernel):
         "version": __version__,
         "mimetype": "text/x-aiki",
         "file_extension": ".aiki",
-        "codemirror_mode": "markdown",
+        # Our lab extension's language; where it is not there, Markdown.
+        "codemirror_mode": {"name": "aiki", "mime": "text/x-markdown"},
         "pygments_lexer": "markdown",
         "nbconvert_exporter": "script",
     }
@@ -162,8 +163,11 @@ class AikiKernel(InterruptibleKernel):
     # -- editing ----------------------------------------------------------------------------
 
     def do_is_complete(self, code: str) -> Any:
-        """Prose is complete as it stands, but for a code fence that is still open."""
+        """Prose is complete as it stands, but for a code fence that is still open; a Python
+        cell with an expression that shows something, or with an empty line."""
         cell = classify(code)
+        if cell.kind == "python" and cell.header and awaits_more(cell.body):
+            return {"status": "incomplete", "indent": ""}
         if cell.kind != "message" or cell.problem:
             return super().do_is_complete(code)
         fences = sum(line.lstrip().startswith("```") for line in cell.body.splitlines())
