@@ -52,6 +52,9 @@ def _magic(noun: str, chat: Chat) -> Callable[[str], None]:
         # The words of a message go as they were typed: its braces are not IPython's.
         if not line.startswith(_MESSAGES.get(noun, "\n")):
             line = chat.shell.var_expand(line, depth=2)
+        if noun == "session":
+            # What it shows and exports is the notebook's, also before its first message.
+            chat.document.open_now(chat.bridge.aiki, chat.conversation, place(chat.shell))
         result = registry.run([noun, *registry.split(line)], context(chat))
         if result.widget is not None and place(chat.shell).live:
             chat.boards.show(result.widget())

@@ -8,6 +8,7 @@ with later messages.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,12 @@ class Attachment:
     def tokens(self) -> int:
         """What it adds to a message, about."""
         return estimate(self.text) + (self.image.tokens if self.image else 0)
+
+    @property
+    def digest(self) -> str:
+        """A mark of what is sent, the same for the same content."""
+        data = self.image.data if self.image else b""
+        return hashlib.sha256(self.text.encode() + b"\0" + data).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """What metadata and previews say of it."""

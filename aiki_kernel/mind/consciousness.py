@@ -49,6 +49,7 @@ from aiki_kernel.safety.veil import Veil
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
     from aiki_kernel.mind.recollection import Recollections
+    from aiki_kernel.mind.sessions import Sessions
     from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.safety.audit import AuditLog
 
@@ -69,6 +70,7 @@ class Consciousness:
         personas: Roster | None = None,
         audit: AuditLog | None = None,
         recollections: Recollections | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -77,7 +79,9 @@ class Consciousness:
         self.personas = personas or Roster(Paths.default().home)
         self.audit = audit
         self.consultant = Consultant(settings, model, insights, labels)
-        self.writer = Writer(settings, memory, ledger, labels, telemetry, audit, recollections)
+        self.writer = Writer(
+            settings, memory, ledger, labels, telemetry, audit, recollections, sessions
+        )
 
     async def respond(
         self, message: Message, conversation: Conversation
@@ -315,6 +319,7 @@ class Consciousness:
             persona=run.persona.name,
             typed=run.message.typed,
             sent=run.sent if run.message.attached else "",
+            asked=run.message.asked,
         )
 
     def _turn(self, run: Run, *, interrupted: bool) -> Turn:
