@@ -216,6 +216,8 @@ class Aiki:
             elif part is not None:
                 await part.aclose()
         self._retired.clear()
+        if self._ledger is not None:
+            await asyncio.to_thread(self._ledger.close)
         if self._responses is not None:
             self._responses.close()
 

@@ -4,6 +4,8 @@
 // two. All text reaches the page through textContent: memories and model names are other
 // people's text and must never be markup.
 
+import { ago, dict, dollars, duration, el, frame, list, live as follow, milliseconds, number, place, said, say, speed, tokens, words } from "./aiki.js";
+
 const STAGES = [
   ["recall", "recall"],
   ["route", "route"],
@@ -18,30 +20,6 @@ const DOING = {
   remember: "remembering",
 };
 const LEAST_USD = 1e-6;
-const TIE = 1e-9; // halves go up, as in Python
-
-const number = (v) => (typeof v === "number" && v >= 0 && v <= 1e15 ? v : null);
-const list = (v) => (Array.isArray(v) ? v : []);
-const dict = (v) => (v && typeof v === "object" && !Array.isArray(v) ? v : {});
-const words = (v) => (v === null || v === undefined ? "" : String(v));
-const whole = (v) => Math.floor(v + 0.5);
-const grouped = (v) => Math.trunc(v).toLocaleString("en-US");
-
-export function duration(s) {
-  if (s < 0.001) return "<1 ms";
-  if (s < 0.9995) return `${whole(s * 1000)} ms`;
-  if (s < 59.95) return `${(s + TIE).toFixed(1)} s`;
-  return `${Math.floor(whole(s) / 60)} min ${whole(s) % 60} s`;
-}
-
-export function tokens(usage) {
-  const sides = [number(usage.input_tokens), number(usage.output_tokens)];
-  if (sides.every((side) => side === null)) return "";
-  const mark = usage.estimated ? "~" : "";
-  const [given, made] = sides.map((v) => (v === null ? "?" : mark + grouped(v)));
-  const cached = number(usage.cached_tokens);
-  return `${given} → ${made} tokens${cached >= 1 ? ` (${grouped(cached)} cached)` : ""}`;
-}
 
 export function price(cost) {
   if (!cost || typeof cost !== "object") return "";
@@ -49,12 +27,6 @@ export function price(cost) {
   if (usd === null) return "price unknown";
   if (usd === 0) return "free";
   return dollars(usd, cost.estimated ? "~" : "");
-}
-
-function dollars(usd, mark) {
-  if (usd < LEAST_USD) return `${mark}<$0.000001`;
-  const digits = Math.max(2, 1 - Math.floor(Math.log10(usd)));
-  return `${mark}$${(usd * (1 + TIE)).toFixed(digits)}`;
 }
 
 // How many models failed before this one: a list of hops, or their count.
@@ -72,12 +44,6 @@ export function saved(compared, cost) {
     : `${dollars(was - could, "~")} over smart-only`;
 }
 
-export function speed(rate) {
-  const r = number(rate);
-  if (!r) return "";
-  return r >= 9.95 ? `${whole(r)} tok/s` : `${(r + TIE).toFixed(1)} tok/s`;
-}
-
 export function segments(latency) {
   const s = Object.fromEntries(STAGES.map(([stage]) => [stage, number(latency[stage])]));
   if (s.generate !== null && s.first_token !== null) {
@@ -88,24 +54,6 @@ export function segments(latency) {
     label,
     seconds: s[stage],
   }));
-}
-
-export function ago(iso, now = Date.now()) {
-  const then = Date.parse(iso);
-  if (Number.isNaN(then)) return words(iso).slice(0, 32);
-  const seconds = (then - now) / 1000;
-  const say = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-  for (const [unit, size] of [
-    ["year", 31557600],
-    ["month", 2629800],
-    ["week", 604800],
-    ["day", 86400],
-    ["hour", 3600],
-    ["minute", 60],
-  ]) {
-    if (Math.abs(seconds) >= size) return say.format(Math.trunc(seconds / size), unit);
-  }
-  return "just now";
 }
 
 export function named(summary) {
@@ -139,22 +87,7 @@ export function searched(backend) {
   const { name, ms: given } = dict(backend);
   const ms = number(given);
   if (!words(name) || ms === null) return words(name);
-  if (ms < 9.95) return `${words(name)} ${(ms + TIE).toFixed(ms < 0.995 ? 2 : 1)} ms`;
-  return `${words(name)} ${whole(ms)} ms`;
-}
-
-function element(tag, className, text = "") {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text) node.textContent = text;
-  return node;
-}
-
-// Put `nodes` into `parent` unless they are there already.
-function place(parent, nodes) {
-  const same =
-    parent.children.length === nodes.length && nodes.every((n, i) => parent.children[i] === n);
-  if (!same) parent.replaceChildren(...nodes);
+  return `${words(name)} ${milliseconds(ms)}`;
 }
 
 // The stage that is running now, read from which figures are still missing.
@@ -175,62 +108,47 @@ function verdict(state, summary) {
 }
 
 function memory(hit) {
-  const item = element("li", "aiki-memory");
-  const text = element("div", "aiki-memory-text");
-  text.append(element("bdi", "", words(hit.text)));
-  const about = element("div", "aiki-about");
   const role = words(hit.role) || words(hit.kind);
-  const said = { user: "you", assistant: "answer" }[role] ?? role;
+  const who = { user: "you", assistant: "answer" }[role] ?? role;
   const trust = { import: "imported", sensor: "sensor", tool: "tool" }[words(hit.trust)];
-  const parts = [
-    typeof hit.score === "number" ? element("span", "aiki-score", hit.score.toFixed(2)) : null,
-    role || trust ? element("span", "", [said, trust].filter(Boolean).join(", ")) : null,
-  ];
-  if (hit.created_at) {
-    const when = element("time", "", ago(hit.created_at));
-    when.title = words(hit.created_at);
-    when.dateTime = words(hit.created_at);
-    parts.push(when);
-  }
   const where = origin(dict(hit.provenance));
-  if (where) parts.push(element("bdi", "", where));
-  item.classList.toggle("aiki-unused", hit.used === false);
-  if (hit.used === false) parts.push(element("span", "", "found, not used"));
-  about.append(...dotted(parts.filter(Boolean)));
-  item.append(text, about);
-  return item;
+  const when = words(hit.created_at);
+  const unused = hit.used === false;
+  const about = [
+    typeof hit.score === "number" && el("span", { class: "aiki-score" }, hit.score.toFixed(2)),
+    (role || trust) && el("span", {}, [who, trust].filter(Boolean).join(", ")),
+    when && el("time", { title: when, dateTime: when }, ago(when)),
+    where && said(where),
+    unused && el("span", {}, "found, not used"),
+  ];
+  return el(
+    "li",
+    { class: unused ? "aiki-memory aiki-unused" : "aiki-memory" },
+    el("div", { class: "aiki-memory-text" }, said(hit.text)),
+    el("div", { class: "aiki-about" }, dotted(about.filter(Boolean))),
+  );
 }
 
 function dotted(nodes) {
-  return nodes.flatMap((node, i) => (i ? [element("span", "aiki-dot", " · "), node] : [node]));
+  return nodes.flatMap((node, i) => (i ? [el("span", { class: "aiki-dot" }, " · "), node] : [node]));
 }
 
-function render({ model, el }) {
-  const card = element("div", "aiki-card");
-  card.setAttribute("role", "group");
-  card.setAttribute("aria-label", "About this answer");
-  // Without this, JupyterLab takes Enter for itself before the button sees it.
-  card.dataset.lmSuppressShortcuts = "true";
-
-  const row = element("div", "aiki-row");
-  const facts = element("span", "aiki-facts");
-  const status = element("span", "aiki-status");
-  status.setAttribute("role", "status");
-  const stop = element("button", "aiki-stop", "Stop");
-  stop.type = "button";
-  stop.setAttribute("aria-label", "Stop this answer");
-  row.append(stop, facts, status);
-
-  const bar = element("div", "aiki-bar");
-  bar.setAttribute("role", "img");
-  const legend = element("div", "aiki-legend");
-  const fold = element("details", "aiki-memories");
-  const foldLabel = element("summary", "");
-  const memories = element("ul", "");
-  fold.append(foldLabel, memories);
-  const notes = element("div", "aiki-notes");
-  card.append(row, bar, legend, fold, notes);
-  el.append(card);
+function render({ model, el: host }) {
+  const card = frame(host, "card", "About this answer");
+  const facts = el("span", { class: "aiki-facts" });
+  const status = el("span", { class: "aiki-status", role: "status" });
+  const stop = el(
+    "button",
+    { class: "aiki-button aiki-danger aiki-stop", type: "button", "aria-label": "Stop this answer" },
+    "Stop",
+  );
+  const bar = el("div", { class: "aiki-bar", role: "img" });
+  const legend = el("div", { class: "aiki-legend" });
+  const foldLabel = el("summary");
+  const memories = el("ul");
+  const fold = el("details", { class: "aiki-memories" }, foldLabel, memories);
+  const notes = el("div", { class: "aiki-notes" });
+  card.append(el("div", { class: "aiki-headline" }, stop, facts, status), bar, legend, fold, notes);
 
   let stage = "";
   let since = performance.now();
@@ -238,14 +156,13 @@ function render({ model, el }) {
 
   // A stage keeps its nodes while it lasts: rebuilt nodes would lose tooltip and animation.
   const shown = new Map();
-  function timed(part) {
-    if (!shown.has(part.stage)) {
-      const piece = element("i", `aiki-${part.stage}`);
-      const key = element("span", `aiki-key aiki-${part.stage}`);
-      key.append(element("span", ""));
-      shown.set(part.stage, { piece, key });
+  function timed({ stage: name }) {
+    if (!shown.has(name)) {
+      const piece = el("i", { class: `aiki-${name}` });
+      const key = el("span", { class: `aiki-key aiki-${name}` }, el("span"));
+      shown.set(name, { piece, key });
     }
-    return shown.get(part.stage);
+    return shown.get(name);
   }
 
   function paintTime(summary, live) {
@@ -260,16 +177,16 @@ function render({ model, el }) {
       else parts.push({ stage, label: STAGES.find(([s]) => s === stage)[1], seconds });
     }
     const total = parts.reduce((sum, part) => sum + part.seconds, 0);
-    const said = parts.map((part) => `${part.label} ${duration(part.seconds)}`);
+    const told = parts.map((part) => `${part.label} ${duration(part.seconds)}`);
     const nodes = parts.map(timed);
     nodes.forEach(({ piece, key }, i) => {
       piece.style.width = `${total > 0 ? (parts[i].seconds / total) * 100 : 0}%`;
-      piece.title = said[i];
-      key.firstChild.textContent = said[i];
+      piece.title = told[i];
+      key.firstChild.textContent = told[i];
     });
     place(bar, nodes.map(({ piece }) => piece));
     place(legend, nodes.map(({ key }) => key));
-    bar.setAttribute("aria-label", said.join(", ") || "no timing");
+    bar.setAttribute("aria-label", told.join(", ") || "no timing");
     return parts.length ? duration(total) : "";
   }
 
@@ -296,22 +213,17 @@ function render({ model, el }) {
       speed(summary.tokens_per_second),
     ];
     facts.replaceChildren(
-      ...dotted(
-        head
-          .map((text, i) => text && element("bdi", i === 0 ? "aiki-model" : "", text))
-          .filter(Boolean),
-      ),
+      ...dotted(head.map((text, i) => text && said(text, i ? "" : "aiki-model")).filter(Boolean)),
     );
 
-    const said = live ? DOING[stage] : verdict(state, summary);
-    const marks = said ? [element("span", live ? "aiki-doing" : "aiki-said", said)] : [];
+    const told = live ? DOING[stage] : verdict(state, summary);
+    const marks = told ? [el("span", { class: live ? "aiki-doing" : "aiki-said" }, told)] : [];
     if (summary.stale) {
-      marks.push(element("span", "aiki-said aiki-stale", "stale"));
-      marks.at(-1).title = "An earlier cell was run again after this answer";
+      const why = "An earlier cell was run again after this answer";
+      marks.push(el("span", { class: "aiki-said aiki-stale", title: why }, "stale"));
     }
-    // Written only when it changes: a screen reader speaks every change.
     if (status.textContent !== marks.map((mark) => mark.textContent).join("")) {
-      status.replaceChildren(...marks);
+      status.replaceChildren(...marks); // only when it changes: a screen reader speaks every change
     }
 
     if (!live && document.activeElement === stop) foldLabel.focus();
@@ -321,30 +233,22 @@ function render({ model, el }) {
     const hits = list(summary.hits);
     const count = hits.length + (number(summary.hits_left_out) ?? 0);
     const known = number(dict(summary.latency_s).recall) !== null || count > 0;
-    fold.classList.toggle("aiki-empty", count === 0);
+    fold.classList.toggle("aiki-none", count === 0);
     if (!count) fold.open = false;
     const by = searched(summary.backend);
-    foldLabel.textContent =
-      (count === 0
-        ? live && !known
-          ? "memories"
-          : "no memories"
-        : `${count} memor${count === 1 ? "y" : "ies"}`) + (by && count ? ` · ${by}` : "");
+    const found = count ? `${count} memor${count === 1 ? "y" : "ies"}` : "no memories";
+    say(foldLabel, (live && !known ? "memories" : found) + (by && count ? ` · ${by}` : ""));
     foldLabel.title = words(dict(summary.backend).reason);
     const key = JSON.stringify([hits, count]);
     if (key !== shownHits) {
       shownHits = key;
       memories.replaceChildren(...hits.map((hit) => memory(dict(hit))));
-      if (count > hits.length) {
-        memories.append(element("li", "aiki-about", `and ${count - hits.length} more`));
-      }
+      const more = count - hits.length;
+      if (more > 0) memories.append(el("li", { class: "aiki-about" }, `and ${more} more`));
     }
 
-    notes.replaceChildren(
-      ...list(summary.notes)
-        .filter(Boolean)
-        .map((note) => element("div", "aiki-note", words(note))),
-    );
+    const noted = list(summary.notes).filter(Boolean);
+    notes.replaceChildren(...noted.map((note) => el("div", { class: "aiki-note" }, words(note))));
   }
 
   let waiting = 0;
@@ -360,20 +264,17 @@ function render({ model, el }) {
     waiting = setTimeout(release, 3000); // nothing heard: let the reader press again
   });
   fold.addEventListener("click", (event) => {
-    if (fold.classList.contains("aiki-empty")) event.preventDefault();
+    if (fold.classList.contains("aiki-none")) event.preventDefault();
   });
 
-  paint();
-  model.on("change:summary", paint);
-  model.on("change:state", paint);
-  const clock = setInterval(() => {
+  const end = follow(model, ["summary", "state"], paint);
+  const timer = setInterval(() => {
     if (model.get("state") === "streaming") paint();
   }, 250);
   return () => {
-    clearInterval(clock);
+    clearInterval(timer);
     clearTimeout(waiting);
-    model.off("change:summary", paint);
-    model.off("change:state", paint);
+    end();
   };
 }
 

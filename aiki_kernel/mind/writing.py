@@ -36,6 +36,8 @@ class LedgerPort(Protocol):
 
     def record(self, entry: Entry) -> None: ...
 
+    def remembered(self, seconds: float, *, spooled: bool = False) -> None: ...
+
 
 class Writer:
     """Writes for many conversations at once. A part that is None is not told."""
@@ -108,6 +110,8 @@ class Writer:
                 span.attributes["aiki.remember.spooled"] = stored.spooled
         finally:
             self.tell(run)
+        if stored.ids or stored.spooled:
+            self.ledger.remembered(span.seconds, spooled=stored.spooled)
         note = " ".join(part for part in (stored.note, *notes) if part)
         return Remembered(stored.ids, span.seconds, stored.spooled, note)
 

@@ -236,6 +236,7 @@ def test_shift_tab(notebook: Notebook) -> None:
     assert not notebook.inspect("some qwertyuiop prose", 8)["found"]
 
 
+@pytest.mark.alone
 def test_tab_and_shift_tab_answer_while_a_cell_streams(notebook: Notebook) -> None:
     notebook.complete("%aiki_memory se")
     id_ = notebook.send("%%aiki --model test/slow\nhello", cell="busy")
