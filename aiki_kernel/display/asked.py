@@ -1,10 +1,10 @@
 """AskedWidget: a widget whose page asks and is answered, while the kernel does what it does.
 
-The page sends ``{"type": "ask", "id": ..., "what": ...}`` and gets ``{"type": "answer", "id": ...}``
-back with what :meth:`AskedWidget.answer` returns, or with ``error``, one line. Answers are worked
-out on a thread of this object, one after the other: neither a cell that runs for hours nor a
-memory that takes its time holds anything up. Of questions that follow typing only the newest
-counts. Nothing of a question or an answer is kept in the widget's state.
+The page sends ``{"type": "ask", "id": ..., "what": ...}``. Back comes an ``answer`` of that id with
+what :meth:`AskedWidget.answer` returns, or with ``error``, one line. Answers are worked out on a
+thread of this object, one after the other: neither a cell that runs for hours nor a memory that
+takes its time holds anything up. Of questions that follow typing only the newest counts. Nothing
+of a question or an answer is kept in the widget's state.
 """
 
 from __future__ import annotations

@@ -169,7 +169,11 @@ def labels(found: Mapping[str, Any]) -> Facts:
     return {
         "kind": named("kinds"),
         "tag": named("tags"),
-        "who": [*named("roles", "role:"), *named("agents", "agent:"), *named("entities", "entity:")],
+        "who": [
+            *named("roles", "role:"),
+            *named("agents", "agent:"),
+            *named("entities", "entity:"),
+        ],
         "trust": named("trusts"),
         "total": found.get("total") or 0,
         "held": found.get("held") or 0,
@@ -181,7 +185,7 @@ def timeline(found: Mapping[str, Any]) -> Facts:
     unit = str(found.get("unit") or "day")
     form = {"day": "%-d %B %Y", "month": "%B %Y", "year": "%Y"}[unit]
     bars = [
-        {**bar, "name": datetime.fromisoformat(bar["since"]).strftime(form)}
+        {**bar, "name": datetime.fromisoformat(bar["since"]).astimezone().strftime(form)}
         for bar in found.get("bars") or ()
     ]
     return {"unit": unit, "bars": bars}
@@ -196,19 +200,17 @@ def when(stamp: Any) -> str:
 
 
 def _related(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Facts]:
-    out = []
-    for name, ones in found.items():
-        for one in ones:
-            out.append(
-                {
-                    "how": _HOW.get(name, name),
-                    "id": _line(one.get("id"), 64),
-                    "text": _line(one.get("text"), _TEXT) or "(not to be seen any more)",
-                    "when": when(one.get("at")) if one.get("at") else "",
-                    "there": bool(one.get("there")),
-                }
-            )
-    return out
+    return [
+        {
+            "how": _HOW.get(name, name),
+            "id": _line(one.get("id"), 64),
+            "text": _line(one.get("text"), _TEXT) or "(not to be seen any more)",
+            "when": when(one.get("at")) if one.get("at") else "",
+            "there": bool(one.get("there")),
+        }
+        for name, ones in found.items()
+        for one in ones
+    ]
 
 
 def _event(one: Mapping[str, Any]) -> Facts:
@@ -248,10 +250,5 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Lines as they are; what cannot be shown is left out."""
-    return "\n".join("\t".join(clean_part(p) for p in line.split("\t")) for line in text.split("\n"))
-
-
-def clean_part(text: str) -> str:
-    """A part of a line without what cannot be shown; its blanks stay."""
-    return "".join(char for char in text if char.isprintable())
+    """Lines and blanks as they are; what cannot be shown is left out."""
+    return "".join(char for char in text if char in "\n\t" or char.isprintable())

@@ -15,7 +15,9 @@ def render_html(page: Facts) -> str:
     """A page as a fragment with inline styles."""
     rows = "".join(_row(one) for one in page["rows"])
     notes = "".join(
-        f'<div style="{_DIM}">{_text(line)}</div>' for line in (page["note"], _filters(page)) if line
+        f'<div style="{_DIM}">{_text(line)}</div>'
+        for line in (page["note"], _filters(page))
+        if line
     )
     return (
         '<div style="max-width:760px;margin:4px 0 2px;font-size:12px;line-height:18px;'

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import AikiError, StoreError
@@ -253,14 +253,13 @@ def timeline(memory: MemoryService, view: View, wanted: Wanted) -> dict[str, Any
     unit = "day" if days <= _DAYS else "month" if months <= _MONTHS else "year"
     bars = []
     for begin, end in _spans(first, last, unit):
+        since, until = (one.astimezone(UTC).isoformat() for one in (begin, end))
         span = replace(
             where,
-            since=max(filter(None, (where.since, begin.isoformat()))),
-            until=min(filter(None, (where.until, end.isoformat()))),
+            since=max(filter(None, (where.since, since))),
+            until=min(filter(None, (where.until, until))),
         )
-        bars.append(
-            {"since": begin.isoformat(), "until": end.isoformat(), "count": store.count(span)}
-        )
+        bars.append({"since": since, "until": until, "count": store.count(span)})
     return {"unit": unit, "bars": bars[-_MONTHS:] if unit == "year" else bars}
 
 
