@@ -300,6 +300,8 @@ export function spark(line, label, width = 96, height = 18) {
 // const ask = asking(model); const told = await ask("page", { wanted }); ask.end();
 // What aiki_kernel/display/asked.py answers. `told.error` is one line for the reader. With
 // `newest` an older question of the same `what` is given up: its answer is null.
+const AGAIN_MS = 2000;
+
 export function asking(model, patience = 30000) {
   const view = Math.random().toString(36).slice(2);
   const waiting = new Map();
@@ -310,6 +312,7 @@ export function asking(model, patience = 30000) {
     if (!one) return;
     waiting.delete(id);
     clearTimeout(one.timer);
+    clearInterval(one.again);
     one.resolve(told);
   };
   const heard = (content) => {
@@ -323,12 +326,17 @@ export function asking(model, patience = 30000) {
         settle(last[what], null);
         last[what] = id;
       }
-      waiting.set(id, { resolve, timer: setTimeout(() => settle(id, silent), patience) });
-      try {
-        model.send({ type: "ask", id, view, what, ...more });
-      } catch {
-        settle(id, silent);
-      }
+      const send = () => {
+        try {
+          model.send({ ...more, type: "ask", id, view, what });
+        } catch {
+          settle(id, silent);
+        }
+      };
+      const timer = setTimeout(() => settle(id, silent), patience);
+      // Words sent before JupyterLab has a subshell for them wait behind a cell.
+      waiting.set(id, { resolve, timer, again: setInterval(send, AGAIN_MS) });
+      send();
     });
   ask.end = () => {
     model.off("msg:custom", heard);

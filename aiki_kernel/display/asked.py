@@ -4,13 +4,16 @@ The page sends ``{"type": "ask", "id": ..., "what": ...}``. Back comes an ``answ
 what :meth:`AskedWidget.answer` returns, or with ``error``, one line. Answers are worked out on a
 thread of this object, one after the other: neither a cell that runs for hours nor a memory that
 takes its time holds anything up. Of questions that follow typing only the newest counts. Nothing
-of a question or an answer is kept in the widget's state.
+of a question or an answer is kept in the widget's state. A page that hears nothing asks again
+under the same id (its first words may wait behind a cell, until JupyterLab has a subshell for
+them): what was heard before is not done twice.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +22,8 @@ import anywidget
 from aiki_kernel.errors import AikiError
 
 _log = logging.getLogger(__name__)
+
+_HEARD = 200
 
 Answer = dict[str, Any]
 
@@ -31,10 +36,12 @@ class AskedWidget(anywidget.AnyWidget):
     def __init__(self, **state: Any) -> None:
         super().__init__(**state)
         self._waiting: list[Mapping[str, Any]] = []
+        self._heard: deque[Any] = deque(maxlen=_HEARD)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._over = False
         self.on_msg(self._receive)
+        heard_beside_cells(self)
 
     def answer(self, what: str, asked: Mapping[str, Any]) -> Answer:
         """What to tell the page. Raises :class:`AikiError`, whose line it shows."""
@@ -65,6 +72,9 @@ class AskedWidget(anywidget.AnyWidget):
         if not isinstance(content, Mapping) or content.get("type") != "ask":
             return
         with self._lock:
+            if content.get("id") in self._heard:
+                return
+            self._heard.append(content.get("id"))
             self._waiting.append(content)
             if self._thread is None and not self._over:
                 self._thread = threading.Thread(
@@ -94,6 +104,17 @@ class AskedWidget(anywidget.AnyWidget):
         except Exception as error:  # a page that waits for ever would be worse than a poor line
             _log.exception("a widget's question failed")
             return {"error": f"This failed ({type(error).__name__}): run the cell again."}
+
+
+def heard_beside_cells(widget: Any) -> None:
+    """Have what a page sends to ``widget`` heard on the subshell that JupyterLab sent it to.
+
+    ipykernel 7.4 hands it to the shell that wrote to the page last instead, so that a cell may
+    wait for its own widget; behind a cell that works it would be heard only when that ends.
+    Older versions do as the page asks, and have no such hook.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda _, subshell: subshell
 
 
 def _kind(asked: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -136,7 +136,7 @@ def opened(found: Mapping[str, Any]) -> Facts:
         ("trust", record.get("trust")),
         ("from", origin(record.get("provenance") or {})),
         ("session", record.get("run_id")),
-        ("summary", about.get("summary")),
+        ("summary", about.get("summary") if about.get("summary") != record.get("data") else ""),
         ("importance", about.get("importance")),
         ("about", ", ".join(map(str, about.get("entities") or ()))),
         ("said", _times(about.get("times_said"))),
