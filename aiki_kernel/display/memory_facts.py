@@ -7,6 +7,7 @@ markup of what is left.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,8 @@ PAGE = 10
 STATES = ("", "use", "held", "gone")
 """Everything that is there, without what is held back, what is held back, what is gone."""
 
+# They would turn the order of what stands around them.
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _TEXT, _LABEL, _WHOLE, _HISTORY = 240, 60, 60_000, 40
 _NAMES = {"user": "you", "assistant": "the model"}
 _HOW = {
@@ -111,7 +114,7 @@ def row(one: Mapping[str, Any]) -> Facts:
         "tags": [_line(tag, 40) for tag in (one.get("tags") or ())[:8]],
         "marks": marks,
         "held": bool(one.get("held")),
-        "where": _cut(redact(origin(one.get("provenance") or {})), _LABEL),
+        "where": _line(origin(one.get("provenance") or {}), _LABEL),
     }
     if "reason" in one:
         made["gone"] = {
@@ -242,7 +245,7 @@ def _day(stamp: Any) -> str:
 
 
 def _line(value: Any, limit: int) -> str:
-    return _cut(clean(redact(str(value))), limit) if value is not None else ""
+    return _cut(_TURNS.sub("", clean(redact(str(value)))), limit) if value is not None else ""
 
 
 def _cut(text: str, limit: int) -> str:
