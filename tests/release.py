@@ -143,7 +143,7 @@ def compare(first: list[Path], second: list[Path]) -> None:
 def cut_off() -> tuple[list[str], dict[str, str]]:
     """Words before a program, and variables, that keep it from the network."""
     dead = "http://127.0.0.1:9"
-    env = {name: dead for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+    env = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), dead)
     unshare = shutil.which("unshare")
     if unshare:
         words = [unshare, "--user", "--map-root-user", "--net"]
