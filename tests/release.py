@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import venv
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -137,7 +138,19 @@ def compare(first: list[Path], second: list[Path]) -> None:
         raise ReleaseError(f"Two builds made different files: {first}, {second}.")
     for one, other in zip(first, second, strict=True):
         if one.read_bytes() != other.read_bytes():
-            raise ReleaseError(f"Two builds of {one.name} differ: {digest(one)}, {digest(other)}.")
+            raise ReleaseError(f"Two builds of {one.name} differ{in_members(one, other)}.")
+
+
+def in_members(one: Path, other: Path) -> str:
+    """Which members of two wheels differ, for whoever has to find out why."""
+    if one.suffix != ".whl":
+        return ""
+    with zipfile.ZipFile(one) as first, zipfile.ZipFile(other) as second:
+        facts = [
+            {i.filename: (i.CRC, i.external_attr) for i in z.infolist()} for z in (first, second)
+        ]
+    names = sorted(dict(facts[0].items() ^ facts[1].items()))
+    return f" in {', '.join(names)}" if names else " in their order or times"
 
 
 def cut_off() -> tuple[list[str], dict[str, str]]:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -48,12 +49,14 @@ def test_the_page_of_pypi_has_no_link_into_nowhere() -> None:
 
 def test_builds_that_differ_are_no_release(tmp_path: Path) -> None:
     one, other = tmp_path / "a" / "x.whl", tmp_path / "b" / "x.whl"
-    for path in (one, other):
-        path.parent.mkdir()
-        path.write_bytes(b"same")
-    release.compare([one], [other])
-    other.write_bytes(b"not the same")
-    with pytest.raises(release.ReleaseError, match=r"x\.whl differ"):
+    for path, text in ((one, "same"), (other, "same"), (other, "other")):
+        path.parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(path, "w") as wheel:
+            wheel.writestr(zipfile.ZipInfo("a.py"), "same")
+            wheel.writestr(zipfile.ZipInfo("b.py"), text)
+        if text == "same" and path == other:
+            release.compare([one], [other])
+    with pytest.raises(release.ReleaseError, match=r"x\.whl differ in b\.py\."):
         release.compare([one], [other])
 
 
