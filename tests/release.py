@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -65,6 +66,10 @@ def stated_version(root: Path = ROOT) -> str:
     found = re.search(r'__version__ = "([^"]+)"', text)
     if found is None:
         raise ReleaseError("aiki_kernel/version.py states no version.")
+    # JupyterLab demands a version in the extension's own file.
+    extension = json.loads((root / "widgets/labextension/package.json").read_text("utf-8"))
+    if extension["version"] != found[1]:
+        raise ReleaseError(f"widgets/labextension/package.json is not of version {found[1]}.")
     told = (root / "CHANGELOG.md").read_text("utf-8")
     if not re.search(rf"^## {re.escape(found[1])}\b", told, re.MULTILINE):
         raise ReleaseError(f"CHANGELOG.md has no section '## {found[1]}': write it.")
@@ -111,11 +116,11 @@ def environment(folder: Path, *packages: str | Path) -> Path:
     return programs
 
 
-def export(folder: Path, repository: str) -> None:
-    """The files of the last commit, and nothing that happens to lie beside them."""
+def export(folder: Path, repository: str, commit: str) -> None:
+    """The files of a commit, and nothing that happens to lie beside them."""
     folder.mkdir(parents=True)
     archive = folder.with_suffix(".tar")
-    call("git", "archive", "-o", archive, "HEAD")
+    call("git", "archive", "-o", archive, commit)
     shutil.unpack_archive(archive, folder, filter="data")
     if repository:
         readme = folder / "README.md"
@@ -123,10 +128,10 @@ def export(folder: Path, repository: str) -> None:
         readme.write_text(text, "utf-8")
 
 
-def build(programs: Path, folder: Path, repository: str, epoch: str) -> list[Path]:
+def build(programs: Path, folder: Path, repository: str, commit: str) -> list[Path]:
     """Archive and wheel out of a folder of their own, with kernels that are compiled anew."""
-    export(folder / "source", repository)
-    env = {"SOURCE_DATE_EPOCH": epoch, "XDG_CACHE_HOME": str(folder / "cache")}
+    export(folder / "source", repository, commit)
+    env = {"XDG_CACHE_HOME": str(folder / "cache")}
     out = folder / "out"
     call(programs / "python", "-m", "build", "-o", out, cwd=folder / "source", env=env)
     return sorted(out.iterdir())
@@ -196,16 +201,16 @@ def release(repository: str, once: bool) -> None:
         readme.write_text(with_badge(readme.read_text("utf-8"), repository), "utf-8")
     if call("git", "status", "--porcelain"):
         say("the work tree has changes: what is built is the last commit")
-    epoch = call("git", "log", "-1", "--format=%ct").strip()
+    commit, epoch = call("git", "log", "-1", "--format=%H %ct").split()
     os.environ["SOURCE_DATE_EPOCH"] = epoch
     with tempfile.TemporaryDirectory(prefix="aiki-release-") as temporary:
         work = Path(temporary)
         programs = environment(work / "tools", *TOOLS)
         say(f"building {version}")
-        made = build(programs, work / "one", repository, epoch)
+        made = build(programs, work / "one", repository, commit)
         if not once:
             say("building it again, elsewhere")
-            compare(made, build(programs, work / "another-folder" / "two", repository, epoch))
+            compare(made, build(programs, work / "another-folder" / "two", repository, commit))
         say("judging")
         call(programs / "twine", "check", "--strict", *made)
         (wheel,) = (path for path in made if path.suffix == ".whl")

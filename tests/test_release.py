@@ -22,6 +22,12 @@ def test_the_version_stands_in_one_place_and_the_changelog_tells_of_it(tmp_path:
     assert release.stated_version() == __version__
     (tmp_path / "aiki_kernel").mkdir()
     (tmp_path / "aiki_kernel" / "version.py").write_text('__version__ = "9.9"\n')
+    package = tmp_path / "widgets" / "labextension" / "package.json"
+    package.parent.mkdir(parents=True)
+    package.write_text('{"version": "9.8"}')
+    with pytest.raises(release.ReleaseError, match=r"package\.json is not of version 9\.9"):
+        release.stated_version(tmp_path)
+    package.write_text('{"version": "9.9"}')
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 9.8\n")
     with pytest.raises(release.ReleaseError, match=r"no section '## 9\.9'"):
         release.stated_version(tmp_path)
