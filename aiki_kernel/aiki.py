@@ -97,6 +97,7 @@ class Aiki:
                 from aiki_kernel.mind.consciousness import Consciousness
                 from aiki_kernel.mind.labels import Labels
                 from aiki_kernel.mind.recollection import Recollections
+                from aiki_kernel.mind.sessions import Sessions
                 from aiki_kernel.mind.telemetry import Telemetry
                 from aiki_kernel.models.cached_port import CachedPort
                 from aiki_kernel.models.fallback import Fallback
@@ -120,6 +121,7 @@ class Aiki:
                     self.personas,
                     audit_of(self.paths.home),
                     Recollections(self.paths.recollections, self.settings),
+                    Sessions(self.paths.sessions),
                 )
             return self._consciousness
 

@@ -255,6 +255,10 @@ class Paths:
         return self.home / "recollections.sqlite"
 
     @property
+    def sessions(self) -> Path:
+        return self.home / "sessions.sqlite"
+
+    @property
     def spool(self) -> Path:
         """Turns that wait for the store."""
         return self.home / "spool"
