@@ -40,7 +40,7 @@ def personas(found: Sequence[Mapping[str, Any]], current: str, language: str) ->
 
 def _persona(one: Mapping[str, Any], current: str, language: str) -> Facts:
     name = _line(one.get("name"), _NAME)
-    problem = _line(one.get("problem"), 300)
+    problem = _line(f"cannot be used: {one['problem']}", 300) if one.get("problem") else ""
     voices = one.get("voices") or {}
     voice: Mapping[str, Any] = voices.get(language) or next(iter(voices.values()), {})
     return {
