@@ -20,6 +20,9 @@ const DOING = {
   remember: "remembering",
 };
 const LEAST_USD = 1e-6;
+const QUIET_MS = 5000; // the least time between two things that a screen reader says
+export const STALE = "An earlier cell was run again after this answer: run this cell to renew it";
+export const KEPT = "Kept by # keep: running the cell again shows this answer and costs nothing";
 
 export function price(cost) {
   if (!cost || typeof cost !== "object") return "";
@@ -98,13 +101,27 @@ function running(summary) {
   return number(known.recall) !== null ? "first_token" : "recall";
 }
 
-function verdict(state, summary) {
+export function verdict(state, summary) {
   const reason = summary.finish_reason;
   if (state === "interrupted" || reason === "interrupted" || reason === "cancelled") {
     return "stopped";
   }
   if (state === "error" || reason === "error") return "failed";
   return reason === "length" ? "cut at the token limit" : "";
+}
+
+// Which model and why, in the router's own words.
+export function route(summary) {
+  const found = dict(summary.route);
+  const [reason, router] = [words(found.reason).trim(), words(found.router).trim()];
+  const own = !router || router === "fixed" || reason.startsWith(`${router}:`);
+  return reason && (own ? reason : `${router}: ${reason}`);
+}
+
+// The notes of an answer; with a consultation the first is what was paid for.
+export function noted(summary) {
+  const notes = list(summary.notes).map((note) => words(note).trim()).filter(Boolean);
+  return { insight: dict(summary.consult).insight ? notes.shift() : undefined, notes };
 }
 
 function memory(hit) {
@@ -133,34 +150,41 @@ function dotted(nodes) {
   return nodes.flatMap((node, i) => (i ? [el("span", { class: "aiki-dot" }, " · "), node] : [node]));
 }
 
+// While it streams nothing may move: the line of facts has one height, the five stages are all
+// there from the first moment, and a note waits in that line for its place at the end.
 function render({ model, el: host }) {
   const card = frame(host, "card", "About this answer");
   const facts = el("span", { class: "aiki-facts" });
-  const status = el("span", { class: "aiki-status", role: "status" });
+  const status = el("span", { class: "aiki-status" });
+  const ears = el("span", { class: "aiki-ears", role: "status" });
   const stop = el(
     "button",
     { class: "aiki-button aiki-danger aiki-stop", type: "button", "aria-label": "Stop this answer" },
     "Stop",
   );
+  const line = el("div", { class: "aiki-headline" }, facts);
   const bar = el("div", { class: "aiki-bar", role: "img" });
   const legend = el("div", { class: "aiki-legend" });
   const foldLabel = el("summary");
+  const why = el("div", { class: "aiki-why" });
   const memories = el("ul");
-  const fold = el("details", { class: "aiki-memories" }, foldLabel, memories);
+  const fold = el("details", { class: "aiki-memories" }, foldLabel, why, memories);
   const notes = el("div", { class: "aiki-notes" });
-  card.append(el("div", { class: "aiki-headline" }, stop, facts, status), bar, legend, fold, notes);
+  card.append(el("div", { class: "aiki-top" }, stop, status, line), bar, legend, fold, notes, ears);
 
   let stage = "";
   let since = performance.now();
   let shownHits = "";
+  let spoken = since;
 
   // A stage keeps its nodes while it lasts: rebuilt nodes would lose tooltip and animation.
   const shown = new Map();
-  function timed({ stage: name }) {
+  function timed({ stage: name, label }) {
     if (!shown.has(name)) {
+      const time = el("span", { class: "aiki-time" });
       const piece = el("i", { class: `aiki-${name}` });
-      const key = el("span", { class: `aiki-key aiki-${name}` }, el("span"));
-      shown.set(name, { piece, key });
+      const key = el("span", { class: `aiki-key aiki-${name}` }, el("span", {}, label, " "), time);
+      shown.set(name, { piece, key, time });
     }
     return shown.get(name);
   }
@@ -179,14 +203,20 @@ function render({ model, el: host }) {
     const total = parts.reduce((sum, part) => sum + part.seconds, 0);
     const told = parts.map((part) => `${part.label} ${duration(part.seconds)}`);
     const nodes = parts.map(timed);
-    nodes.forEach(({ piece, key }, i) => {
-      piece.style.width = `${total > 0 ? (parts[i].seconds / total) * 100 : 0}%`;
+    let begin = 0;
+    nodes.forEach(({ piece, time }, i) => {
+      // Moved by a transform: a part that grows lays nothing out anew.
+      const share = total > 0 ? parts[i].seconds / total : 0;
+      piece.style.transform = `translateX(${begin * 100}%) scaleX(${Math.max(share, 0.003)})`;
+      begin += share;
       piece.title = told[i];
-      key.firstChild.textContent = told[i];
+      say(time, duration(parts[i].seconds));
     });
     place(bar, nodes.map(({ piece }) => piece));
-    place(legend, nodes.map(({ key }) => key));
-    bar.setAttribute("aria-label", told.join(", ") || "no timing");
+    const keys = live ? STAGES.map(([name, label]) => timed({ stage: name, label })) : nodes;
+    for (const { time } of keys) if (!time.textContent) say(time, "–");
+    place(legend, keys.map(({ key }) => key));
+    bar.setAttribute("aria-label", `Time: ${told.join(", ") || "not known"}`);
     return parts.length ? duration(total) : "";
   }
 
@@ -201,6 +231,7 @@ function render({ model, el: host }) {
     card.dataset.state = state;
 
     const total = paintTime(summary, live);
+    const { insight, notes: told } = noted(summary);
     const head = [
       named(summary),
       persona(summary),
@@ -212,19 +243,14 @@ function render({ model, el: host }) {
       total,
       speed(summary.tokens_per_second),
     ];
-    facts.replaceChildren(
-      ...dotted(head.map((text, i) => text && said(text, i ? "" : "aiki-model")).filter(Boolean)),
-    );
-
-    const told = live ? DOING[stage] : verdict(state, summary);
-    const marks = told ? [el("span", { class: live ? "aiki-doing" : "aiki-said" }, told)] : [];
-    if (summary.stale) {
-      const why = "An earlier cell was run again after this answer";
-      marks.push(el("span", { class: "aiki-said aiki-stale", title: why }, "stale"));
+    const parts = head.map((text, i) => text && said(text, i ? "" : "aiki-model")).filter(Boolean);
+    facts.replaceChildren(...dotted([...parts, ...marked(summary, live ? "" : verdict(state, summary))]));
+    if (live && told.length) {
+      facts.append(el("span", { class: "aiki-latest", title: told.at(-1) }, ` · ${told.at(-1)}`));
     }
-    if (status.textContent !== marks.map((mark) => mark.textContent).join("")) {
-      status.replaceChildren(...marks); // only when it changes: a screen reader speaks every change
-    }
+    say(status, live ? DOING[stage] : "");
+    status.hidden = !live;
+    speak(live ? DOING[stage] : verdict(state, summary) || "answered", !live);
 
     if (!live && document.activeElement === stop) foldLabel.focus();
     stop.hidden = !live;
@@ -233,12 +259,15 @@ function render({ model, el: host }) {
     const hits = list(summary.hits);
     const count = hits.length + (number(summary.hits_left_out) ?? 0);
     const known = number(dict(summary.latency_s).recall) !== null || count > 0;
-    fold.classList.toggle("aiki-none", count === 0);
-    if (!count) fold.open = false;
+    const reason = route(summary);
+    fold.classList.toggle("aiki-none", count === 0 && !reason);
+    if (!count && !reason) fold.open = false;
     const by = searched(summary.backend);
     const found = count ? `${count} memor${count === 1 ? "y" : "ies"}` : "no memories";
     say(foldLabel, (live && !known ? "memories" : found) + (by && count ? ` · ${by}` : ""));
     foldLabel.title = words(dict(summary.backend).reason);
+    why.hidden = !reason;
+    say(why, reason && `Model: ${reason}`);
     const key = JSON.stringify([hits, count]);
     if (key !== shownHits) {
       shownHits = key;
@@ -247,8 +276,19 @@ function render({ model, el: host }) {
       if (more > 0) memories.append(el("li", { class: "aiki-about" }, `and ${more} more`));
     }
 
-    const noted = list(summary.notes).filter(Boolean);
-    notes.replaceChildren(...noted.map((note) => el("div", { class: "aiki-note" }, words(note))));
+    notes.hidden = live;
+    notes.replaceChildren(
+      ...(insight ? [el("div", { class: "aiki-note aiki-insight" }, said(insight))] : []),
+      ...told.map((note) => el("div", { class: "aiki-note" }, said(note))),
+    );
+  }
+
+  // To a screen reader: what has changed, and not more than a word in five seconds.
+  function speak(text, atOnce) {
+    const now = performance.now();
+    if (text === ears.textContent || (!atOnce && now - spoken < QUIET_MS)) return;
+    spoken = now;
+    say(ears, text);
   }
 
   let waiting = 0;
@@ -276,6 +316,20 @@ function render({ model, el: host }) {
     clearTimeout(waiting);
     end();
   };
+}
+
+// How it ended, whether it is out of date, whether it is kept: a word and a light each.
+function marked(summary, label) {
+  const marks = [
+    [label, label === "failed" ? "down" : "degraded", ""],
+    [summary.stale && "stale", "degraded", STALE],
+    [summary.kept && "kept", "ok", KEPT],
+  ];
+  return marks
+    .filter(([word]) => word)
+    .map(([word, state, title]) =>
+      el("span", { class: `aiki-said aiki-${state}`, title }, word, " ", el("i", { class: "aiki-light" })),
+    );
 }
 
 export default { render };

@@ -11,6 +11,7 @@ from html import escape
 from typing import Annotated, Any
 
 from aiki_kernel.commands import session_past
+from aiki_kernel.commands import session_preview as session_preview  # registers preview
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.registry import command

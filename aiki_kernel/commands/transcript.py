@@ -151,8 +151,8 @@ def _markdown(made: Transcript) -> str:
     known = [cost.cost_usd for cost in costs if cost.cost_usd is not None]
     unknown = len(made.exchanges) - len(known)
     facts.append(f"{len(made.exchanges)} exchange{'' if len(made.exchanges) == 1 else 's'}")
-    money = _literal(usd(sum(known)))
-    facts.append(f"{money}, and {unknown} of unknown price" if unknown else money)
+    money = _literal(usd(sum(known))) if known else "cost unknown"
+    facts.append(f"{money}, and {unknown} of unknown price" if known and unknown else money)
     parts = [f"# {_literal(str(session['name'])) or 'A conversation'}", " · ".join(facts)]
     for number, one in enumerate(made.exchanges, 1):
         parts.append(f"## {number}. Question")

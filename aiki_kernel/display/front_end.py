@@ -9,6 +9,7 @@ the notebook.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,9 @@ _IMPORT = re.compile(r'^import \{(?P<names>[^}\n]*)\} from "\./aiki\.js";$', re.
 _COMMENT = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
 _CSS_COMMENT = re.compile(r"/\*.*?\*/\s*", re.DOTALL)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class)\b)", re.MULTILINE)
+_DECLARED = re.compile(r"^(?=(?:const|function) )", re.MULTILINE)
+_NAME = re.compile(r"(?:const|function) (\w+)")
+_WORD = re.compile(r"\w+")
 _BLANK = re.compile(r"\n{2,}")
 
 
@@ -50,13 +54,32 @@ def module(name: str) -> str:
 
 
 def _shared(names: str) -> str:
-    """``aiki.js`` in a scope of its own, of which ``names`` come out: a widget may use its other
-    names for itself."""
+    """What ``names`` need of ``aiki.js``, in a scope of its own: a widget may use the other names
+    for itself."""
     pairs = [name.split(" as ") for name in names.split(",") if name.strip()]
     wanted = ", ".join(": ".join(part.strip() for part in pair) for pair in pairs)
-    given = ", ".join(pair[0].strip() for pair in pairs)
-    text = _EXPORT.sub("", _read(f"{_SHARED}.js"))
-    return f"const {{ {wanted} }} = (() => {{\n{text}return {{ {given} }};\n}})();"
+    given = [pair[0].strip() for pair in pairs]
+    text = _needed(_EXPORT.sub("", _COMMENT.sub("", _read(f"{_SHARED}.js"))), given)
+    return f"const {{ {wanted} }} = (() => {{\n{text}return {{ {', '.join(given)} }};\n}})();"
+
+
+def _needed(text: str, names: Sequence[str]) -> str:
+    """The declarations of ``text`` that ``names`` need, each of which begins a line.
+
+    Raises :class:`AikiError` for a name that is not declared.
+    """
+    parts = [part for part in _DECLARED.split(text) if part.strip()]
+    declared = {found[1]: part for part in parts if (found := _NAME.match(part))}
+    needed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in declared:
+            raise AikiError(f"widgets/aiki.js has no {name}.")
+        if name not in needed:
+            needed.add(name)
+            waiting += set(_WORD.findall(declared[name])) & declared.keys()
+    return "".join(part for name, part in declared.items() if name in needed)
 
 
 @cache

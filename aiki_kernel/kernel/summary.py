@@ -46,6 +46,7 @@ class Summary:
         self._latency: dict[str, float] = {}
         self._model = ""
         self._backend: dict[str, Any] = {}
+        self._route: dict[str, Any] = {}
         self._notes: list[str] = []
         self.completed = False
 
@@ -58,6 +59,8 @@ class Summary:
         if isinstance(event, Routed):
             self._model = event.decision.model
             self._latency["route"] = event.seconds
+            decision = event.decision
+            self._route = {"router": decision.router, "reason": decision.reason}
         elif isinstance(event, Recalled):
             self._latency["recall"] = event.seconds
             self._backend = event.backend.to_json()
@@ -113,6 +116,7 @@ class Summary:
             "provider": self._model.partition("/")[0],
             "persona": self._persona,
             "backend": self._backend,
+            "route": self._route,
             "finish_reason": finish_reason,
             "latency_s": {name: round(seconds, 4) for name, seconds in latency.items()},
             "tokens_per_second": None,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from picture import Pictures
 from stage import Stage
 
 from aiki_kernel.display.facts import Facts
@@ -43,6 +44,14 @@ CHANGES: list[dict[str, Any]] = [
     {"finish_reason": "error"},
     {"finish_reason": "length"},
     {"stale": True},
+    {"kept": True},
+    {"stale": True, "kept": True, "finish_reason": "interrupted"},
+    {"route": {"router": "learned", "reason": "cheap, complexity 0.21", "complexity": 0.21}},
+    {"route": {"router": "fixed", "reason": "the default of your settings"}, "hits": []},
+    {
+        "consult": {"insight": "Count the jars.", "model": "openai/gpt-5"},
+        "notes": ["Consulted openai/gpt-5 (confidence 0.90): Count the jars.", "insight $0.01"],
+    },
     {"notes": ["Memory is away: this turn waits.", "Second line."]},
     {"hits": []},
     {"hits_left_out": 4},
@@ -81,25 +90,33 @@ def test_the_widget_says_what_the_static_card_says(
         "fold: document.querySelector('summary').textContent,"
         "texts: [...document.querySelectorAll('.aiki-memory-text')].map((n) => n.textContent),"
         "scores: [...document.querySelectorAll('.aiki-score')].map((n) => n.textContent),"
+        "why: document.querySelector('.aiki-why').textContent,"
+        "marks: [...document.querySelectorAll('.aiki-said')].map((n) => n.title),"
+        "insight: [...document.querySelectorAll('.aiki-insight')].map((n) => n.textContent),"
         "notes: [...document.querySelectorAll('.aiki-note')].map((n) => n.textContent)})"
     )
     assert widget["head"] == list(facts.headline)
-    assert widget["said"] == [w for w in (facts.label, "stale" if facts.stale else "") if w]
+    assert [word.strip() for word in widget["said"]] == [mark.word for mark in facts.marks]
+    assert widget["marks"] == [mark.why for mark in facts.marks]
+    assert widget["why"] == (f"Model: {facts.route}" if facts.route else "")
+    assert widget["insight"] == ([facts.insight] if facts.insight else [])
     assert widget["legend"] == [f"{s.label} {s.time}" for s in facts.segments]
     assert widget["fold"] == facts.memories_label
     assert widget["texts"] == [m.text for m in facts.memories]
     assert widget["scores"] == [m.score for m in facts.memories]
-    assert widget["notes"] == list(facts.notes)
+    assert widget["notes"] == [*widget["insight"], *facts.notes]
 
 
 def test_the_bar_is_in_proportion(show: Show, answer: Answer) -> None:
     tab = show(answer())
     widths = tab.evaluate(
-        "() => Object.fromEntries([...document.querySelectorAll('.aiki-bar i')]"
-        ".map((n) => [n.className, parseFloat(n.style.width)]))"
+        "() => { const whole = document.querySelector('.aiki-bar').offsetWidth;"
+        "return Object.fromEntries([...document.querySelectorAll('.aiki-bar i')]"
+        ".map((n) => [n.className, n.getBoundingClientRect().width / whole])) }"
     )
     for segment in Facts.read(answer()).segments:
-        assert widths[f"aiki-{segment.stage}"] == pytest.approx(segment.share * 100, abs=0.01)
+        share = max(segment.share, 0.003)  # what took any time is seen
+        assert widths[f"aiki-{segment.stage}"] == pytest.approx(share, abs=1e-4)
 
 
 @pytest.mark.parametrize("state", ["streaming", "done", "error"])
@@ -199,3 +216,128 @@ def test_it_leaves_nothing_behind(show: Show, answer: Answer) -> None:
     assert tab.evaluate("() => model.count()") == 2
     tab.evaluate("() => { cleanup(); window.cleanup = undefined; }")
     assert tab.evaluate("() => model.count()") == 0
+
+
+# What a model on its way tells, message by message.
+FACTS: list[dict[str, Any]] = [
+    {"model": ""},
+    {"model": "openai/gpt-5-mini", "latency_s": {"recall": 0.012}, "hits": "all"},
+    {"latency_s": {"recall": 0.012, "route": 0.0002}, "persona": "trisha"},
+    {"hops": 1, "notes": ["openai/gpt-5 is failing (503): openai/gpt-5-mini answers. " * 3]},
+    {"latency_s": {"recall": 0.012, "route": 0.0002, "first_token": 0.48, "generate": 0.5}},
+    {"latency_s": {"recall": 0.012, "route": 0.0002, "first_token": 0.48, "generate": 72.0}},
+    {"finish_reason": "stop", "tokens_per_second": 20.9},
+]
+
+
+@pytest.mark.parametrize("width", [820, 400])
+def test_nothing_moves_while_facts_arrive(show: Show, answer: Answer, width: int) -> None:
+    hits = answer()["hits"]
+    whole: dict[str, Any] = {"backend": answer()["backend"]}
+    tab = show({}, "streaming", width=width)
+    tab.evaluate(
+        """() => {
+          const next = document.createElement("p");
+          next.textContent = "the next cell";
+          document.body.append(next);
+          window.shifts = [];
+          new PerformanceObserver((found) =>
+            window.shifts.push(
+              ...found.getEntries().map((one) => one.sources.map((s) => s.node?.className)),
+            ),
+          ).observe({ type: "layout-shift" });
+        }"""
+    )
+    tab.wait_for_timeout(100)
+    for facts in FACTS:
+        whole |= {**facts, **({"hits": hits} if "hits" in facts else {})}
+        tab.evaluate("s => { model.set({ summary: s }) }", whole)
+        tab.wait_for_timeout(100)
+    assert tab.evaluate("() => shifts") == []
+    # The observer sees a move when there is one.
+    tab.evaluate("() => { host.style.marginTop = '40px' }")
+    tab.wait_for_timeout(200)
+    assert tab.evaluate("() => shifts.length") > 0
+
+
+def test_a_screen_reader_is_told_little(still: Stage) -> None:
+    tab = still.show("answer_card", {"summary": {}, "state": "streaming"})
+    tab.evaluate(
+        "() => { window.told = []; new MutationObserver(() => told.push("
+        "document.querySelector('.aiki-ears').textContent)).observe("
+        "document.querySelector('.aiki-ears'), { childList: true }) }"
+    )
+    for latency in ({"recall": 0.01}, {"recall": 0.01, "first_token": 0.2}):
+        tab.evaluate("s => { model.set({ summary: s }) }", {"latency_s": latency})
+        tab.clock.run_for(400)
+    assert tab.evaluate("() => told") == []
+    tab.clock.run_for(10_000)
+    tab.evaluate("() => { model.set({ state: 'interrupted' }) }")
+    assert tab.evaluate("() => told") == ["writing", "stopped"]
+
+
+PICTURES: list[tuple[str, str, str, int, dict[str, Any]]] = [
+    ("streaming", "streaming", "light", 820, {}),
+    ("streaming", "streaming", "dark", 400, {}),
+    ("done", "done", "light", 820, {}),
+    ("done", "done", "dark", 820, {}),
+    ("done", "done", "light", 400, {}),
+    ("interrupted", "interrupted", "dark", 820, {"finish_reason": "interrupted", "hits": []}),
+    (
+        "failed-stale-kept",
+        "error",
+        "light",
+        820,
+        {"finish_reason": "error", "stale": True, "kept": True, "hits": []},
+    ),
+]
+
+
+def pictured(answer: Answer, state: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """An answer that shows everything a card can show."""
+    known = {
+        "model": "openai/gpt-5-mini",
+        "provider": "openai",
+        "cost": {"usd": 0.0123, "estimated": False},
+        "compared": {"smart_only_usd": 0.05},
+        "route": {"router": "learned", "reason": "cheap, complexity 0.21"},
+        "consult": {"insight": "Count the jars."},
+        "notes": ["Consulted openai/gpt-5 (confidence 0.90, calibrated 0.82): Count the jars."],
+    }
+    if state == "streaming":
+        latency = {"recall": 0.0124, "route": 0.0002, "first_token": 0.48, "generate": 1.9}
+        told = {"finish_reason": "", "usage": {}, "cost": None, "tokens_per_second": None}
+        known |= {**told, "latency_s": latency, "notes": [], "consult": None}
+    elif state != "done":
+        known |= {"notes": [], "consult": None}
+    return answer(**{**known, **changes})
+
+
+STATIC = [one for one in PICTURES if one[0] in ("done", "failed-stale-kept")]
+
+
+@pytest.mark.parametrize(
+    ("face", "name", "state", "theme", "width", "changes"),
+    [*(("widget", *one) for one in PICTURES), *(("static", *one) for one in STATIC)],
+)
+def test_pictures(
+    still: Stage,
+    pictures: Pictures,
+    answer: Answer,
+    face: str,
+    name: str,
+    state: str,
+    theme: str,
+    width: int,
+    changes: dict[str, Any],
+) -> None:
+    shown = pictured(answer, state, changes)
+    if face == "static":
+        tab = still.put(render_html(shown), width=width, theme=theme)
+    else:
+        tab = still.show(
+            "answer_card", {"summary": shown, "state": state}, width=width, theme=theme
+        )
+    if name == "done":
+        tab.evaluate("() => { document.querySelector('details').open = true }")
+    pictures.check(tab, f"card-{face}-{name}-{width}-{theme}")

@@ -65,7 +65,61 @@ describe("facts in words", () => {
   ])("named(%j) is %s", (summary, said) => expect(card.named(summary)).toBe(said));
 });
 
+describe("why this model, and what was paid for", () => {
+  it.each([
+    [{}, ""],
+    [{ route: { router: "learned", reason: "cheap, complexity 0.21" } }, "learned: cheap, complexity 0.21"],
+    [{ route: { router: "rules", reason: "rules: smart" } }, "rules: smart"],
+    [{ route: { router: "fixed", reason: "the default of your settings" } }, "the default of your settings"],
+    [{ route: { router: "learned" } }, ""],
+  ])("route(%j) is %s", (summary, said) => expect(card.route(summary)).toBe(said));
+
+  it("takes the first note of a consultation for the insight", () => {
+    const notes = ["Consulted x: count.", "insight $0.01", null, " "];
+    expect(card.noted({ notes })).toEqual({ insight: undefined, notes: notes.slice(0, 2) });
+    expect(card.noted({ notes, consult: { insight: true } })).toEqual({
+      insight: notes[0],
+      notes: [notes[1]],
+    });
+    expect(card.noted({ notes: [], consult: { insight: true } }).notes).toEqual([]);
+  });
+});
+
 describe("the card", () => {
+  it("marks what is out of date and what is kept, with a sentence for each", () => {
+    const summary = answer({ stale: true, kept: true, finish_reason: "length" });
+    const { all, end } = mount(card, { summary, state: "done" });
+    const marks = all(".aiki-said");
+    expect(marks.map((mark) => mark.textContent.trim())).toEqual([
+      "cut at the token limit",
+      "stale",
+      "kept",
+    ]);
+    expect(marks[1].title).toBe(card.STALE);
+    expect(marks[2].title).toBe(card.KEPT);
+    end();
+  });
+
+  it("holds notes back while it streams, but for the newest in the line", async () => {
+    const notes = ["openai/x is failing (503)."];
+    const { model, one, end } = mount(card, { summary: { notes }, state: "streaming" });
+    expect(one(".aiki-notes").hidden).toBe(true);
+    expect(one(".aiki-latest").textContent).toBe(" · openai/x is failing (503).");
+    model.set({ summary: answer({ notes }), state: "done" });
+    await settled();
+    expect(one(".aiki-notes").hidden).toBe(false);
+    expect(one(".aiki-latest")).toBeNull();
+    end();
+  });
+
+  it("opens without memories when there is a reason to read", () => {
+    const route = { router: "fixed", reason: "the default of your settings" };
+    const { one, end } = mount(card, { summary: answer({ hits: [], route }), state: "done" });
+    expect(one("details").classList.contains("aiki-none")).toBe(false);
+    expect(one(".aiki-why").textContent).toBe("Model: the default of your settings");
+    end();
+  });
+
   it("says what is being done, and Stop is there", async () => {
     const { model, one, end } = mount(card, { summary: {}, state: "streaming" });
     expect(one(".aiki-status").textContent).toBe("recalling");
