@@ -258,6 +258,7 @@ class Paths:
 
     @property
     def sessions(self) -> Path:
+        """Names of sessions, the notebooks that they go on in, and answers that are kept."""
         return self.home / "sessions.sqlite"
 
     @property
