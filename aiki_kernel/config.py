@@ -258,7 +258,7 @@ class Paths:
 
     @property
     def sessions(self) -> Path:
-        """Names of sessions, the notebooks that they go on in, and answers that are kept."""
+        """Names of sessions, what is stale, and what is kept."""
         return self.home / "sessions.sqlite"
 
     @property
