@@ -97,6 +97,7 @@ class Aiki:
                 from aiki_kernel.mind.consciousness import Consciousness
                 from aiki_kernel.mind.labels import Labels
                 from aiki_kernel.mind.recollection import Recollections
+                from aiki_kernel.mind.sessions import Sessions
                 from aiki_kernel.mind.telemetry import Telemetry
                 from aiki_kernel.models.cached_port import CachedPort
                 from aiki_kernel.models.fallback import Fallback
@@ -120,6 +121,7 @@ class Aiki:
                     self.personas,
                     audit_of(self.paths.home),
                     Recollections(self.paths.recollections, self.settings),
+                    Sessions(self.paths.sessions),
                 )
             return self._consciousness
 
@@ -216,6 +218,8 @@ class Aiki:
             elif part is not None:
                 await part.aclose()
         self._retired.clear()
+        if self._ledger is not None:
+            await asyncio.to_thread(self._ledger.close)
         if self._responses is not None:
             self._responses.close()
 
@@ -224,6 +228,8 @@ class Aiki:
     def ask(self, text: str, **options: Any) -> Reply:
         """Answer ``text`` as the next turn of this object's conversation and remember it.
 
+        ``options`` are fields of :class:`Message`: ``model``, ``persona``, ``parameters``, ...
+        Returns when the turn is durable.
         Raises :class:`aiki_kernel.errors.AikiError` when no answer can be had.
         """
 
@@ -248,7 +254,9 @@ class Aiki:
         }
 
     def usage(self) -> dict[str, Any]:
-        """Tokens and cost of all calls in the ledger."""
+        """Sums over all calls in the ledger: ``calls``, ``input_tokens``, ``output_tokens``,
+        ``cost_usd`` (of what has a known price; ``unpriced`` counts the others), ...
+        """
         return self.ledger.totals()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -41,6 +41,7 @@ class MemoryFacade:
 
     @property
     def scope(self) -> Scope:
+        """Whose memories: those of ``memory.user_id``."""
         return Scope(self._aiki.settings.memory.user_id)
 
     def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -50,12 +51,16 @@ class MemoryFacade:
         return self._aiki.run(call())
 
     def add(self, text: str, **fields: Any) -> Record:
-        """Store one memory; returns it once it is durable."""
+        """Store one memory; returns it once it is durable.
+
+        ``fields``: ``kind`` ("fact"), ``metadata`` (a mapping), ``role``, ``provenance``,
+        ``created_at`` (ISO-8601), ``id`` (a UUID). Raises StoreError when it cannot be stored.
+        """
         record: Record = self._call("add", text, self.scope, **fields)
         return record
 
     def search(self, query: str = "", limit: int = 8, *, wave: Any = None) -> tuple[Hit, ...]:
-        """The best memories for ``query``, as :class:`Hit`.
+        """The ``limit`` best memories for ``query``, best first, as :class:`Hit`.
 
         With ``wave`` those with a pattern like it: whatever :meth:`capture` takes for a channel,
         ``{name: ...}`` for channels of that name, or a sensor memory. Both may be given.
@@ -98,30 +103,41 @@ class MemoryFacade:
         return record
 
     def list(self, *, limit: int = 20, offset: int = 0, kind: str | None = None) -> Records:
-        """Memories, newest first."""
+        """Memories, newest first; ``kind`` keeps one kind, ``offset`` passes over the newest."""
         found: Records = self._call("list", self.scope, limit=limit, offset=offset, kind=kind)
         return found
 
     def update(self, id: str, text: str) -> Record:
-        """Replace the text of a memory; the old one stays in its history."""
+        """Replace the text of a memory; the old one stays in its history.
+
+        Raises StoreError when there is no such memory.
+        """
         record: Record = self._call("update", id, text)
         return record
 
     def delete(self, id: str) -> None:
-        """Forget a memory; its history keeps a tombstone."""
+        """Forget a memory; its history keeps a tombstone. Raises StoreError when there is none."""
         self._call("forget", id)
 
     forget = delete
 
     def history(self, id: str) -> Rows:
-        """What happened to a memory: ADD, UPDATE, DELETE with old and new text."""
+        """What happened to a memory, oldest first.
+
+        Each row has ``event`` (ADD, UPDATE, DELETE), ``old_memory``, ``new_memory``,
+        ``created_at``, ``actor_id`` and ``reason``.
+        """
         rows: Rows = self._call("history", id)
         return rows
 
     def import_(
         self, source: str | Path, *, progress: Callable[[int, int], None] | None = None
     ) -> Any:
-        """Import JSONL, a folder of JSON files, or a mem0 collection; returns a report."""
+        """Import JSONL, a folder of JSON files, or a mem0 collection (a folder or an address).
+
+        Returns an :class:`ImportReport`; what is there already is skipped. ``progress`` gets what
+        is done and how much there is. Raises StoreError when there is nothing to read at all.
+        """
         return self._call("import_", source, self.scope, progress=progress)
 
     def export(self) -> Iterator[dict[str, Any]]:
@@ -133,6 +149,6 @@ class MemoryFacade:
         yield from self._aiki.run(all_of_them())
 
     def stats(self) -> dict[str, Any]:
-        """Counts and sizes."""
+        """Counts and sizes: ``memories``, ``kinds``, ``embedder``, ``dimension``, ..."""
         found: dict[str, Any] = self._call("stats")
         return found

@@ -231,38 +231,51 @@ class Paths:
 
     @property
     def toml(self) -> Path:
+        """Settings."""
         return self.home / "aiki.toml"
 
     @property
     def keys(self) -> Path:
+        """Keys of providers; must have mode 0600."""
         return self.home / "keys.toml"
 
     @property
     def memory(self) -> Path:
+        """The embedded store, its history and its index."""
         return self.home / "memory"
 
     @property
     def ledger(self) -> Path:
+        """One row for each model call, and labels."""
         return self.home / "ledger.sqlite"
 
     @property
     def recollections(self) -> Path:
+        """What each answer recalled and why."""
         return self.home / "recollections.sqlite"
 
     @property
+    def sessions(self) -> Path:
+        return self.home / "sessions.sqlite"
+
+    @property
     def spool(self) -> Path:
+        """Turns that wait for the store."""
         return self.home / "spool"
 
     @property
     def models(self) -> Path:
+        """GGUF files."""
         return self.home / "models"
 
     @property
     def responses(self) -> Path:
+        """Answers to identical requests."""
         return self.home / "cache" / "responses.sqlite"
 
     @property
     def log(self) -> Path:
+        """Logs of the daemons and of served models."""
         return self.home / "log"
 
     @property
@@ -297,10 +310,12 @@ class Paths:
 
     @property
     def socket(self) -> Path:
+        """Where the memory daemon listens."""
         return self.runtime / f"{self.name}.sock"
 
     @property
     def lock(self) -> Path:
+        """Held by the memory daemon while it runs."""
         return self.runtime / f"{self.name}.lock"
 
 

@@ -11,14 +11,21 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_server import FaultServer
+
+# The same examples in every run and in every worker. A busy machine is no reason to fail, and
+# no folder of the checkout is written to.
+settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+settings.load_profile("suite")
 
 
 def _is_ours(variable: str) -> bool:
@@ -26,11 +33,19 @@ def _is_ours(variable: str) -> bool:
     return variable.startswith("AIKI_") or variable.endswith("_API_KEY")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What drives browsers and processes on a shared machine may try once more; it is reported."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What drives browsers and processes on a shared machine may try once more; it is reported.
+
+    Workers take files in this order: those with most such tests first, so that no worker begins
+    a long one when the others are about to end.
+    """
+    long_ones: Counter[Path] = Counter()
     for item in items:
         if item.get_closest_marker("browser") or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.flaky(reruns=1))
+            long_ones[item.path] += 1
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (-long_ones[item.path], str(item.path)))
 
 
 @pytest.fixture(scope="session", autouse=True)

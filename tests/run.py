@@ -2,7 +2,9 @@
 
 Makes ``.venv-test``, installs the project with its test extra, sees to Chromium and the other
 programs that tests call, then runs the linter, the type checker and every test that is not
-marked ``long``. Arguments after ``--`` go to pytest: ``python3 tests/run.py -- tests/kernel -x``.
+marked ``long``: side by side on as many workers as there are processors, and then, one by one,
+those marked ``alone``. Arguments after ``--`` go to pytest: ``python3 tests/run.py -- tests/kernel
+-x``; with ``-m long`` among them the long tests run instead.
 """
 
 from __future__ import annotations
@@ -11,20 +13,27 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-test"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+MOST_WORKERS = 8
+WORKER_BYTES = 2 << 30
+"""A worker, and the JupyterLab, the Chromium, the daemon and the kernels of its tests."""
+NOTHING_COLLECTED = 5  # an exit status of pytest
 
 
 def say(text: str) -> None:
     print(f"== {text}", flush=True)
 
 
-def call(*words: str | Path, check: bool = True) -> int:
-    done = subprocess.run([str(word) for word in words], cwd=ROOT, check=False)
+def call(*words: str | Path, check: bool = True, more: dict[str, str] | None = None) -> int:
+    done = subprocess.run(
+        [str(word) for word in words], cwd=ROOT, check=False, env={**os.environ, **(more or {})}
+    )
     if check and done.returncode:
         sys.exit(done.returncode)
     return done.returncode
@@ -43,6 +52,8 @@ def install_project() -> None:
 PROGRAMS = {
     "chromium": "chromium",  # drives the browser tests
     "docker-compose": "docker-compose",  # reads the stack of `aiki deploy`
+    "node": "nodejs",  # runs the unit tests of the widgets' modules
+    "npm": "npm",  # fetches what those tests need
     "promtool": "prometheus",  # judges metrics and alert rules; the long suite scrapes with it
     "systemd-analyze": "systemd",  # reads its units
 }
@@ -77,7 +88,62 @@ def install_programs() -> None:
         sys.exit(f"In CI these must be there: {', '.join(missing())}.")
 
 
+def processors() -> int:
+    """How many processors this process may use: its own mask, and the quota of its container."""
+    mask = getattr(os, "sched_getaffinity", None)
+    found = len(mask(0)) if mask else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        most, _, period = quota.read_text("utf-8").partition(" ")
+        if most != "max":
+            found = min(found, max(1, round(int(most) / int(period))))
+    return found
+
+
+def workers() -> int:
+    """One for each processor, as far as the memory goes."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        memory = WORKER_BYTES * MOST_WORKERS
+    return max(1, min(processors(), MOST_WORKERS, memory // WORKER_BYTES))
+
+
+def marked(extra: list[str]) -> tuple[str, list[str]]:
+    """The marks that are asked for, and the other arguments."""
+    for at, word in enumerate(extra):
+        if word == "-m" and at + 1 < len(extra):
+            return extra[at + 1], extra[:at] + extra[at + 2 :]
+        if word.startswith("-m") and not word.startswith("--") and len(word) > 2:
+            return word[2:].removeprefix("="), extra[:at] + extra[at + 1 :]
+    return "not long", extra
+
+
+def run_tests(extra: list[str]) -> list[str]:
+    """Both parts of the suite; which of them failed."""
+    marks, extra = marked(extra)
+    count = workers()
+    pytest = [BIN / "python", "-m", "pytest", "--durations=25", "--durations-min=1"]
+    beside = [f"-n{count}", "--dist=loadfile", "--no-loadscope-reorder"] if count > 1 else []
+    # Each of several workers on a few processors must not bring a thread for each of them.
+    few = {"OPENBLAS_NUM_THREADS": str(max(1, processors() // count))} if count > 1 else {}
+    failed, empty = [], 0
+    for name, chosen, words, more in (
+        (f"pytest, {count} side by side", f"({marks}) and not alone", beside, few),
+        ("pytest, one by one", f"({marks}) and alone", [], {}),
+    ):
+        say(name)
+        status = call(*pytest, "-m", chosen, *words, *extra, check=False, more=more)
+        empty += status == NOTHING_COLLECTED
+        if status not in (0, NOTHING_COLLECTED):
+            failed.append(name)
+            if {"-x", "--exitfirst"} & set(extra):
+                break
+    return ["pytest: no test was found"] if empty == 2 else failed
+
+
 def main() -> None:
+    began = time.monotonic()
     extra = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     install_project()
     install_programs()
@@ -92,11 +158,11 @@ def main() -> None:
             say(name)
             if call(*words, check=False):
                 failed.append(name)
-    say("pytest")
-    if call(BIN / "python", "-m", "pytest", "-m", "not long", *extra, check=False):
-        failed.append("pytest")
+    failed += run_tests(extra)
+    minutes, seconds = divmod(round(time.monotonic() - began), 60)
     if failed:
-        sys.exit(f"FAILED: {', '.join(failed)}")
+        sys.exit(f"== FAILED after {minutes} min {seconds} s: {', '.join(failed)}")
+    say(f"PASSED in {minutes} min {seconds} s")
 
 
 if __name__ == "__main__":

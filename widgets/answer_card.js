@@ -4,6 +4,8 @@
 // two. All text reaches the page through textContent: memories and model names are other
 // people's text and must never be markup.
 
+import { ago, dict, dollars, duration, el, frame, list, live as follow, milliseconds, number, place, said, say, speed, tokens, words } from "./aiki.js";
+
 const STAGES = [
   ["recall", "recall"],
   ["route", "route"],
@@ -18,30 +20,9 @@ const DOING = {
   remember: "remembering",
 };
 const LEAST_USD = 1e-6;
-const TIE = 1e-9; // halves go up, as in Python
-
-const number = (v) => (typeof v === "number" && v >= 0 && v <= 1e15 ? v : null);
-const list = (v) => (Array.isArray(v) ? v : []);
-const dict = (v) => (v && typeof v === "object" && !Array.isArray(v) ? v : {});
-const words = (v) => (v === null || v === undefined ? "" : String(v));
-const whole = (v) => Math.floor(v + 0.5);
-const grouped = (v) => Math.trunc(v).toLocaleString("en-US");
-
-export function duration(s) {
-  if (s < 0.001) return "<1 ms";
-  if (s < 0.9995) return `${whole(s * 1000)} ms`;
-  if (s < 59.95) return `${(s + TIE).toFixed(1)} s`;
-  return `${Math.floor(whole(s) / 60)} min ${whole(s) % 60} s`;
-}
-
-export function tokens(usage) {
-  const sides = [number(usage.input_tokens), number(usage.output_tokens)];
-  if (sides.every((side) => side === null)) return "";
-  const mark = usage.estimated ? "~" : "";
-  const [given, made] = sides.map((v) => (v === null ? "?" : mark + grouped(v)));
-  const cached = number(usage.cached_tokens);
-  return `${given} → ${made} tokens${cached >= 1 ? ` (${grouped(cached)} cached)` : ""}`;
-}
+const QUIET_MS = 5000; // the least time between two things that a screen reader says
+export const STALE = "An earlier cell was run again after this answer: run this cell to renew it";
+export const KEPT = "Kept by # keep: running the cell again shows this answer and costs nothing";
 
 export function price(cost) {
   if (!cost || typeof cost !== "object") return "";
@@ -49,12 +30,6 @@ export function price(cost) {
   if (usd === null) return "price unknown";
   if (usd === 0) return "free";
   return dollars(usd, cost.estimated ? "~" : "");
-}
-
-function dollars(usd, mark) {
-  if (usd < LEAST_USD) return `${mark}<$0.000001`;
-  const digits = Math.max(2, 1 - Math.floor(Math.log10(usd)));
-  return `${mark}$${(usd * (1 + TIE)).toFixed(digits)}`;
 }
 
 // How many models failed before this one: a list of hops, or their count.
@@ -72,12 +47,6 @@ export function saved(compared, cost) {
     : `${dollars(was - could, "~")} over smart-only`;
 }
 
-export function speed(rate) {
-  const r = number(rate);
-  if (!r) return "";
-  return r >= 9.95 ? `${whole(r)} tok/s` : `${(r + TIE).toFixed(1)} tok/s`;
-}
-
 export function segments(latency) {
   const s = Object.fromEntries(STAGES.map(([stage]) => [stage, number(latency[stage])]));
   if (s.generate !== null && s.first_token !== null) {
@@ -88,24 +57,6 @@ export function segments(latency) {
     label,
     seconds: s[stage],
   }));
-}
-
-export function ago(iso, now = Date.now()) {
-  const then = Date.parse(iso);
-  if (Number.isNaN(then)) return words(iso).slice(0, 32);
-  const seconds = (then - now) / 1000;
-  const say = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-  for (const [unit, size] of [
-    ["year", 31557600],
-    ["month", 2629800],
-    ["week", 604800],
-    ["day", 86400],
-    ["hour", 3600],
-    ["minute", 60],
-  ]) {
-    if (Math.abs(seconds) >= size) return say.format(Math.trunc(seconds / size), unit);
-  }
-  return "just now";
 }
 
 export function named(summary) {
@@ -139,22 +90,7 @@ export function searched(backend) {
   const { name, ms: given } = dict(backend);
   const ms = number(given);
   if (!words(name) || ms === null) return words(name);
-  if (ms < 9.95) return `${words(name)} ${(ms + TIE).toFixed(ms < 0.995 ? 2 : 1)} ms`;
-  return `${words(name)} ${whole(ms)} ms`;
-}
-
-function element(tag, className, text = "") {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text) node.textContent = text;
-  return node;
-}
-
-// Put `nodes` into `parent` unless they are there already.
-function place(parent, nodes) {
-  const same =
-    parent.children.length === nodes.length && nodes.every((n, i) => parent.children[i] === n);
-  if (!same) parent.replaceChildren(...nodes);
+  return `${words(name)} ${milliseconds(ms)}`;
 }
 
 // The stage that is running now, read from which figures are still missing.
@@ -165,7 +101,7 @@ function running(summary) {
   return number(known.recall) !== null ? "first_token" : "recall";
 }
 
-function verdict(state, summary) {
+export function verdict(state, summary) {
   const reason = summary.finish_reason;
   if (state === "interrupted" || reason === "interrupted" || reason === "cancelled") {
     return "stopped";
@@ -174,78 +110,83 @@ function verdict(state, summary) {
   return reason === "length" ? "cut at the token limit" : "";
 }
 
+// Which model and why, in the router's own words.
+export function route(summary) {
+  const found = dict(summary.route);
+  const [reason, router] = [words(found.reason).trim(), words(found.router).trim()];
+  const own = !router || router === "fixed" || reason.startsWith(`${router}:`);
+  return reason && (own ? reason : `${router}: ${reason}`);
+}
+
+// The notes of an answer; with a consultation the first is what was paid for.
+export function noted(summary) {
+  const notes = list(summary.notes).map((note) => words(note).trim()).filter(Boolean);
+  return { insight: dict(summary.consult).insight ? notes.shift() : undefined, notes };
+}
+
 function memory(hit) {
-  const item = element("li", "aiki-memory");
-  const text = element("div", "aiki-memory-text");
-  text.append(element("bdi", "", words(hit.text)));
-  const about = element("div", "aiki-about");
   const role = words(hit.role) || words(hit.kind);
-  const said = { user: "you", assistant: "answer" }[role] ?? role;
+  const who = { user: "you", assistant: "answer" }[role] ?? role;
   const trust = { import: "imported", sensor: "sensor", tool: "tool" }[words(hit.trust)];
-  const parts = [
-    typeof hit.score === "number" ? element("span", "aiki-score", hit.score.toFixed(2)) : null,
-    role || trust ? element("span", "", [said, trust].filter(Boolean).join(", ")) : null,
-  ];
-  if (hit.created_at) {
-    const when = element("time", "", ago(hit.created_at));
-    when.title = words(hit.created_at);
-    when.dateTime = words(hit.created_at);
-    parts.push(when);
-  }
   const where = origin(dict(hit.provenance));
-  if (where) parts.push(element("bdi", "", where));
-  item.classList.toggle("aiki-unused", hit.used === false);
-  if (hit.used === false) parts.push(element("span", "", "found, not used"));
-  about.append(...dotted(parts.filter(Boolean)));
-  item.append(text, about);
-  return item;
+  const when = words(hit.created_at);
+  const unused = hit.used === false;
+  const about = [
+    typeof hit.score === "number" && el("span", { class: "aiki-score" }, hit.score.toFixed(2)),
+    (role || trust) && el("span", {}, [who, trust].filter(Boolean).join(", ")),
+    when && el("time", { title: when, dateTime: when }, ago(when)),
+    where && said(where),
+    unused && el("span", {}, "found, not used"),
+  ];
+  return el(
+    "li",
+    { class: unused ? "aiki-memory aiki-unused" : "aiki-memory" },
+    el("div", { class: "aiki-memory-text" }, said(hit.text)),
+    el("div", { class: "aiki-about" }, dotted(about.filter(Boolean))),
+  );
 }
 
 function dotted(nodes) {
-  return nodes.flatMap((node, i) => (i ? [element("span", "aiki-dot", " · "), node] : [node]));
+  return nodes.flatMap((node, i) => (i ? [el("span", { class: "aiki-dot" }, " · "), node] : [node]));
 }
 
-function render({ model, el }) {
-  const card = element("div", "aiki-card");
-  card.setAttribute("role", "group");
-  card.setAttribute("aria-label", "About this answer");
-  // Without this, JupyterLab takes Enter for itself before the button sees it.
-  card.dataset.lmSuppressShortcuts = "true";
-
-  const row = element("div", "aiki-row");
-  const facts = element("span", "aiki-facts");
-  const status = element("span", "aiki-status");
-  status.setAttribute("role", "status");
-  const stop = element("button", "aiki-stop", "Stop");
-  stop.type = "button";
-  stop.setAttribute("aria-label", "Stop this answer");
-  row.append(stop, facts, status);
-
-  const bar = element("div", "aiki-bar");
-  bar.setAttribute("role", "img");
-  const legend = element("div", "aiki-legend");
-  const fold = element("details", "aiki-memories");
-  const foldLabel = element("summary", "");
-  const memories = element("ul", "");
-  fold.append(foldLabel, memories);
-  const notes = element("div", "aiki-notes");
-  card.append(row, bar, legend, fold, notes);
-  el.append(card);
+// While it streams nothing may move: the line of facts has one height, the five stages are all
+// there from the first moment, and a note waits in that line for its place at the end.
+function render({ model, el: host }) {
+  const card = frame(host, "card", "About this answer");
+  const facts = el("span", { class: "aiki-facts" });
+  const status = el("span", { class: "aiki-status" });
+  const ears = el("span", { class: "aiki-ears", role: "status" });
+  const stop = el(
+    "button",
+    { class: "aiki-button aiki-danger aiki-stop", type: "button", "aria-label": "Stop this answer" },
+    "Stop",
+  );
+  const line = el("div", { class: "aiki-headline" }, facts);
+  const bar = el("div", { class: "aiki-bar", role: "img" });
+  const legend = el("div", { class: "aiki-legend" });
+  const foldLabel = el("summary");
+  const why = el("div", { class: "aiki-why" });
+  const memories = el("ul");
+  const fold = el("details", { class: "aiki-memories" }, foldLabel, why, memories);
+  const notes = el("div", { class: "aiki-notes" });
+  card.append(el("div", { class: "aiki-top" }, stop, status, line), bar, legend, fold, notes, ears);
 
   let stage = "";
   let since = performance.now();
   let shownHits = "";
+  let spoken = since;
 
   // A stage keeps its nodes while it lasts: rebuilt nodes would lose tooltip and animation.
   const shown = new Map();
-  function timed(part) {
-    if (!shown.has(part.stage)) {
-      const piece = element("i", `aiki-${part.stage}`);
-      const key = element("span", `aiki-key aiki-${part.stage}`);
-      key.append(element("span", ""));
-      shown.set(part.stage, { piece, key });
+  function timed({ stage: name, label }) {
+    if (!shown.has(name)) {
+      const time = el("span", { class: "aiki-time" });
+      const piece = el("i", { class: `aiki-${name}` });
+      const key = el("span", { class: `aiki-key aiki-${name}` }, el("span", {}, label, " "), time);
+      shown.set(name, { piece, key, time });
     }
-    return shown.get(part.stage);
+    return shown.get(name);
   }
 
   function paintTime(summary, live) {
@@ -260,16 +201,22 @@ function render({ model, el }) {
       else parts.push({ stage, label: STAGES.find(([s]) => s === stage)[1], seconds });
     }
     const total = parts.reduce((sum, part) => sum + part.seconds, 0);
-    const said = parts.map((part) => `${part.label} ${duration(part.seconds)}`);
+    const told = parts.map((part) => `${part.label} ${duration(part.seconds)}`);
     const nodes = parts.map(timed);
-    nodes.forEach(({ piece, key }, i) => {
-      piece.style.width = `${total > 0 ? (parts[i].seconds / total) * 100 : 0}%`;
-      piece.title = said[i];
-      key.firstChild.textContent = said[i];
+    let begin = 0;
+    nodes.forEach(({ piece, time }, i) => {
+      // Moved by a transform: a part that grows lays nothing out anew.
+      const share = total > 0 ? parts[i].seconds / total : 0;
+      piece.style.transform = `translateX(${begin * 100}%) scaleX(${Math.max(share, 0.003)})`;
+      begin += share;
+      piece.title = told[i];
+      say(time, duration(parts[i].seconds));
     });
     place(bar, nodes.map(({ piece }) => piece));
-    place(legend, nodes.map(({ key }) => key));
-    bar.setAttribute("aria-label", said.join(", ") || "no timing");
+    const keys = live ? STAGES.map(([name, label]) => timed({ stage: name, label })) : nodes;
+    for (const { time } of keys) if (!time.textContent) say(time, "–");
+    place(legend, keys.map(({ key }) => key));
+    bar.setAttribute("aria-label", `Time: ${told.join(", ") || "not known"}`);
     return parts.length ? duration(total) : "";
   }
 
@@ -284,6 +231,7 @@ function render({ model, el }) {
     card.dataset.state = state;
 
     const total = paintTime(summary, live);
+    const { insight, notes: told } = noted(summary);
     const head = [
       named(summary),
       persona(summary),
@@ -295,24 +243,14 @@ function render({ model, el }) {
       total,
       speed(summary.tokens_per_second),
     ];
-    facts.replaceChildren(
-      ...dotted(
-        head
-          .map((text, i) => text && element("bdi", i === 0 ? "aiki-model" : "", text))
-          .filter(Boolean),
-      ),
-    );
-
-    const said = live ? DOING[stage] : verdict(state, summary);
-    const marks = said ? [element("span", live ? "aiki-doing" : "aiki-said", said)] : [];
-    if (summary.stale) {
-      marks.push(element("span", "aiki-said aiki-stale", "stale"));
-      marks.at(-1).title = "An earlier cell was run again after this answer";
+    const parts = head.map((text, i) => text && said(text, i ? "" : "aiki-model")).filter(Boolean);
+    facts.replaceChildren(...dotted([...parts, ...marked(summary, live ? "" : verdict(state, summary))]));
+    if (live && told.length) {
+      facts.append(el("span", { class: "aiki-latest", title: told.at(-1) }, ` · ${told.at(-1)}`));
     }
-    // Written only when it changes: a screen reader speaks every change.
-    if (status.textContent !== marks.map((mark) => mark.textContent).join("")) {
-      status.replaceChildren(...marks);
-    }
+    say(status, live ? DOING[stage] : "");
+    status.hidden = !live;
+    speak(live ? DOING[stage] : verdict(state, summary) || "answered", !live);
 
     if (!live && document.activeElement === stop) foldLabel.focus();
     stop.hidden = !live;
@@ -321,30 +259,36 @@ function render({ model, el }) {
     const hits = list(summary.hits);
     const count = hits.length + (number(summary.hits_left_out) ?? 0);
     const known = number(dict(summary.latency_s).recall) !== null || count > 0;
-    fold.classList.toggle("aiki-empty", count === 0);
-    if (!count) fold.open = false;
+    const reason = route(summary);
+    fold.classList.toggle("aiki-none", count === 0 && !reason);
+    if (!count && !reason) fold.open = false;
     const by = searched(summary.backend);
-    foldLabel.textContent =
-      (count === 0
-        ? live && !known
-          ? "memories"
-          : "no memories"
-        : `${count} memor${count === 1 ? "y" : "ies"}`) + (by && count ? ` · ${by}` : "");
+    const found = count ? `${count} memor${count === 1 ? "y" : "ies"}` : "no memories";
+    say(foldLabel, (live && !known ? "memories" : found) + (by && count ? ` · ${by}` : ""));
     foldLabel.title = words(dict(summary.backend).reason);
+    why.hidden = !reason;
+    say(why, reason && `Model: ${reason}`);
     const key = JSON.stringify([hits, count]);
     if (key !== shownHits) {
       shownHits = key;
       memories.replaceChildren(...hits.map((hit) => memory(dict(hit))));
-      if (count > hits.length) {
-        memories.append(element("li", "aiki-about", `and ${count - hits.length} more`));
-      }
+      const more = count - hits.length;
+      if (more > 0) memories.append(el("li", { class: "aiki-about" }, `and ${more} more`));
     }
 
+    notes.hidden = live;
     notes.replaceChildren(
-      ...list(summary.notes)
-        .filter(Boolean)
-        .map((note) => element("div", "aiki-note", words(note))),
+      ...(insight ? [el("div", { class: "aiki-note aiki-insight" }, said(insight))] : []),
+      ...told.map((note) => el("div", { class: "aiki-note" }, said(note))),
     );
+  }
+
+  // To a screen reader: what has changed, and not more than a word in five seconds.
+  function speak(text, atOnce) {
+    const now = performance.now();
+    if (text === ears.textContent || (!atOnce && now - spoken < QUIET_MS)) return;
+    spoken = now;
+    say(ears, text);
   }
 
   let waiting = 0;
@@ -360,21 +304,32 @@ function render({ model, el }) {
     waiting = setTimeout(release, 3000); // nothing heard: let the reader press again
   });
   fold.addEventListener("click", (event) => {
-    if (fold.classList.contains("aiki-empty")) event.preventDefault();
+    if (fold.classList.contains("aiki-none")) event.preventDefault();
   });
 
-  paint();
-  model.on("change:summary", paint);
-  model.on("change:state", paint);
-  const clock = setInterval(() => {
+  const end = follow(model, ["summary", "state"], paint);
+  const timer = setInterval(() => {
     if (model.get("state") === "streaming") paint();
   }, 250);
   return () => {
-    clearInterval(clock);
+    clearInterval(timer);
     clearTimeout(waiting);
-    model.off("change:summary", paint);
-    model.off("change:state", paint);
+    end();
   };
+}
+
+// How it ended, whether it is out of date, whether it is kept: a word and a light each.
+function marked(summary, label) {
+  const marks = [
+    [label, label === "failed" ? "down" : "degraded", ""],
+    [summary.stale && "stale", "degraded", STALE],
+    [summary.kept && "kept", "ok", KEPT],
+  ];
+  return marks
+    .filter(([word]) => word)
+    .map(([word, state, title]) =>
+      el("span", { class: `aiki-said aiki-${state}`, title }, word, " ", el("i", { class: "aiki-light" })),
+    );
 }
 
 export default { render };

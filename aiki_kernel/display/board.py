@@ -15,8 +15,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from aiki_kernel.display import front_end
 from aiki_kernel.display.board_facts import Board
-from aiki_kernel.display.card import front_end
 from aiki_kernel.display.static_board import render_html, render_text
 
 _log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ class HealthBoard(anywidget.AnyWidget):
     """``look`` makes a board (it may take seconds, and runs on this object's own thread);
     ``every`` is in seconds, from the end of one look to the beginning of the next."""
 
-    _esm = front_end("health_board.js")
-    _css = front_end("health_board.css")
+    _esm = front_end.module("health_board")
+    _css = front_end.style("health_board")
 
     board = traitlets.Dict().tag(sync=True)
     every = traitlets.Float(10.0).tag(sync=True)

@@ -10,27 +10,17 @@ a long conversation does not pile up widget models.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
+from aiki_kernel.display import front_end
 from aiki_kernel.display.facts import Summary
 from aiki_kernel.display.static_card import render_html, render_text
 from aiki_kernel.display.weight import compact
-from aiki_kernel.errors import AikiError
 
 STATES = ("streaming", "done", "interrupted", "error")
-
-
-def front_end(name: str) -> Path:
-    """The front-end file called ``name``: beside this module in a wheel, else in ``widgets/``."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "static", here.parents[1] / "widgets"):
-        if (folder / name).is_file():
-            return folder / name
-    raise AikiError(f"The widget file {name} is missing: install aiki-kernel again.")
 
 
 class AnswerCard(anywidget.AnyWidget):
@@ -42,8 +32,8 @@ class AnswerCard(anywidget.AnyWidget):
     thread (a subshell), so the callback must be safe to call from any thread.
     """
 
-    _esm = front_end("answer_card.js")
-    _css = front_end("answer_card.css")
+    _esm = front_end.module("answer_card")
+    _css = front_end.style("answer_card")
 
     summary = traitlets.Dict().tag(sync=True)
     state = traitlets.Enum(STATES, default_value="streaming").tag(sync=True)

@@ -29,6 +29,8 @@ STAGES = (
 )
 
 NOT_USED = "found, not used"
+STALE = "An earlier cell was run again after this answer: run this cell to renew it"
+KEPT = "Kept by # keep: running the cell again shows this answer and costs nothing"
 
 # Controls would move a terminal's cursor, surrogates cannot be encoded.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
@@ -71,6 +73,15 @@ class MemoryLine:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A word with a light in the line of facts; ``why`` is a sentence for it, or empty."""
+
+    word: str
+    state: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything a face shows, ready to be escaped and placed. Missing facts are empty."""
 
@@ -92,6 +103,17 @@ class Facts:
     hops: str = ""
     saved: str = ""
     persona: str = ""
+    kept: bool = False
+    route: str = ""
+    insight: str = ""
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """How it ended, whether it is out of date, whether it is kept."""
+        ended = Mark(self.label, "down" if self.state == "error" else "degraded", "")
+        stale, kept = Mark("stale", "degraded", STALE), Mark("kept", "ok", KEPT)
+        given = ((ended, self.label), (stale, self.stale), (kept, self.kept))
+        return tuple(mark for mark, there in given if there)
 
     @property
     def headline(self) -> tuple[str, ...]:
@@ -117,6 +139,8 @@ class Facts:
         hits = [hit for hit in _sequence(summary.get("hits")) if isinstance(hit, Mapping)]
         left_out = number(summary.get("hits_left_out")) or 0
         backend = summary.get("backend")
+        notes = [n for n in map(clean, _sequence(summary.get("notes"))) if n]
+        consulted = bool(_mapping(summary.get("consult")).get("insight"))
         return cls(
             state=state,
             label=label,
@@ -131,7 +155,11 @@ class Facts:
             segments=segments,
             memories=tuple(_memory(hit) for hit in hits),
             memory_count=len(hits) + int(left_out),
-            notes=tuple(n for n in map(clean, _sequence(summary.get("notes"))) if n),
+            # The first note of a consultation is the insight that was paid for.
+            insight=notes.pop(0) if consulted and notes else "",
+            notes=tuple(notes),
+            route=_route(_mapping(summary.get("route"))),
+            kept=bool(summary.get("kept")),
             stale=bool(summary.get("stale")),
             searched=_searched(backend),
             persona=_persona(summary),
@@ -200,6 +228,13 @@ def _model(summary: Summary) -> str:
     if not model or not provider or model == provider or model.startswith(f"{provider}/"):
         return model
     return f"{provider}/{model}"
+
+
+def _route(route: Mapping[str, Any]) -> str:
+    """Which model and why, in the router's own words."""
+    reason, router = clean(route.get("reason")), clean(route.get("router"))
+    own = router in ("", "fixed") or reason.startswith(f"{router}:")
+    return reason if own or not reason else f"{router}: {reason}"
 
 
 def _persona(summary: Summary) -> str:

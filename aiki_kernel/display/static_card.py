@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from html import escape
 
-from aiki_kernel.display.facts import NOT_USED, Facts, MemoryLine, Segment, Summary
+from aiki_kernel.display.facts import NOT_USED, Facts, Mark, MemoryLine, Segment, Summary
 
 COLOURS = {
     "recall": "#8b6df0",
@@ -26,8 +26,8 @@ COLOURS = {
 GLYPHS = {"recall": "░", "route": "·", "first_token": "▒", "generate": "█", "remember": "▓"}
 UNUSED = "#8a8a8a"
 WARNING = "#e0a03a"
-MARKS = {"interrupted": WARNING, "error": "#e0574f"}
-STALE = "An earlier cell was run again after this answer"
+LIGHTS = {"ok": "#2f9e6e", "degraded": WARNING, "down": "#e0574f"}
+INSIGHT = COLOURS["remember"]
 
 _FONT = "var(--jp-ui-font-family,system-ui,sans-serif)"
 _DIM = "opacity:.72"
@@ -45,6 +45,7 @@ def render_html(summary: Summary) -> str:
         _legend(facts.segments),
         _memories(facts),
     ]
+    parts += [_note(facts.insight, INSIGHT)] if facts.insight else []
     parts += [_note(note) for note in facts.notes]
     parts.append('<div style="clear:both"></div></div>')
     return "".join(parts)
@@ -53,9 +54,9 @@ def render_html(summary: Summary) -> str:
 def render_text(summary: Summary) -> str:
     """The card as a few aligned lines, for a console or the log of a batch run."""
     facts = Facts.read(summary)
-    marks = [facts.label] if facts.label else []
-    marks += ["stale"] if facts.stale else []
-    lines = [" · ".join([*facts.headline, *marks])]
+    lines = [" · ".join([*facts.headline, *(mark.word for mark in facts.marks)])]
+    lines += [f"{mark.word:<8}  {mark.why}" for mark in facts.marks if mark.why]
+    lines += [f"model     {facts.route}"] if facts.route else []
     if facts.segments:
         legend = "  ".join(f"{GLYPHS[s.stage]} {s.label} {s.time}" for s in facts.segments)
         lines.append(f"time      {_text_bar(facts.segments)}  {legend}")
@@ -70,6 +71,7 @@ def render_text(summary: Summary) -> str:
     hidden = facts.memory_count - len(facts.memories)
     if hidden > 0:
         lines.append(f"{head:<8}         and {hidden} more")
+    lines += [f"insight   {facts.insight}"] if facts.insight else []
     lines += [f"note      {note}" for note in facts.notes]
     return "\n".join(line.rstrip() for line in lines if line)
 
@@ -85,18 +87,16 @@ def _headline(facts: Facts) -> str:
             words.append(f"<strong><bdi>{_text(part)}</bdi></strong>")
         else:
             words.append(f'<span style="white-space:nowrap;{_DIM}">{_text(part)}</span>')
-    if facts.label:
-        words.append(_mark(facts.label, MARKS.get(facts.state, WARNING), ""))
-    if facts.stale:
-        words.append(_mark("stale", WARNING, STALE))
+    words += [_mark(mark) for mark in facts.marks]
     dot = '<span style="opacity:.4"> · </span>'
     return f'<div style="min-height:18px;padding:3px 0">{dot.join(words)}</div>'
 
 
-def _mark(label: str, colour: str, title: str) -> str:
+def _mark(mark: Mark) -> str:
     return (
-        f'<span style="white-space:nowrap" title="{_text(title)}">'
-        f'<strong>{_text(label)}</strong> <span style="color:{colour}">●</span></span>'
+        f'<span style="white-space:nowrap" title="{_text(mark.why)}">'
+        f"<strong>{_text(mark.word)}</strong> "
+        f'<span style="color:{LIGHTS[mark.state]}">●</span></span>'
     )
 
 
@@ -117,7 +117,8 @@ def _bar(segments: tuple[Segment, ...]) -> str:
 def _legend(segments: tuple[Segment, ...]) -> str:
     if not segments:
         return ""
-    words = "".join(
+    # The spaces between them are for a reader without styles.
+    words = " ".join(
         '<span style="display:inline-block;margin-left:7px;white-space:nowrap">'
         f'<span style="color:{COLOURS[s.stage]}">■</span> '
         f'<span style="{_DIM}">{s.label} {_text(s.time)}</span></span>'
@@ -133,7 +134,7 @@ def _legend(segments: tuple[Segment, ...]) -> str:
 def _memories(facts: Facts) -> str:
     why = f' title="{_text(facts.searched_why)}"' if facts.searched_why else ""
     label = f'<span style="{_DIM}"{why}>{_text(facts.memories_label)}</span>'
-    if not facts.memory_count:
+    if not facts.memory_count and not facts.route:
         return f"<div>{label}</div>"
     items = "".join(_memory(memory) for memory in facts.memories)
     hidden = facts.memory_count - len(facts.memories)
@@ -141,8 +142,18 @@ def _memories(facts: Facts) -> str:
         items += f'<li style="list-style:none;{_DIM}">and {hidden} more</li>'
     return (
         f'<details><summary style="cursor:pointer;overflow-wrap:normal">{label}</summary>'
+        f"{_route(facts.route)}"
         '<ul style="clear:both;list-style:none;margin:4px 0 0;padding:0">'
         f"{items}</ul></details>"
+    )
+
+
+def _route(route: str) -> str:
+    if not route:
+        return ""
+    return (
+        f'<div style="clear:both;margin:4px 0;padding:0 0 0 10px;{_DIM};'
+        f'border-left:2px solid {COLOURS["route"]}">Model: {_text(route)}</div>'
     )
 
 
@@ -162,10 +173,10 @@ def _memory(memory: MemoryLine) -> str:
     )
 
 
-def _note(note: str) -> str:
+def _note(note: str, colour: str = WARNING) -> str:
     return (
         '<div style="clear:both;margin:4px 0 0;padding:0 0 0 10px;'
-        f'border-left:2px solid {WARNING}"><bdi>{_text(note)}</bdi></div>'
+        f'border-left:2px solid {colour}"><bdi>{_text(note)}</bdi></div>'
     )
 
 

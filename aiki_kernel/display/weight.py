@@ -21,6 +21,7 @@ _NAME = 60
 _NOTES = 3
 _NOTE = 120
 _INSIGHT = 240
+_REASON = 200
 _FIGURES = {
     "usage": ("input_tokens", "output_tokens", "cached_tokens", "estimated"),
     "cost": ("usd", "estimated"),
@@ -80,6 +81,16 @@ def _figures(summary: Summary) -> dict[str, Any]:
             "reason": shorten(backend.get("reason"), _NOTE),
             "ms": _figure(backend.get("ms")),
         }
+    route = summary.get("route")
+    if isinstance(route, Mapping) and route.get("reason"):
+        out["route"] = {
+            "router": shorten(route.get("router"), 20),
+            "reason": shorten(route["reason"], _REASON),
+        }
+    consult = summary.get("consult")
+    if isinstance(consult, Mapping):
+        # The insight itself is the first note: here is only that there is one.
+        out["consult"] = {"insight": bool(consult.get("insight"))}
     if summary.get("finish_reason") is not None:
         out["finish_reason"] = shorten(summary["finish_reason"], 20)
     for key, names in _FIGURES.items():
@@ -94,9 +105,11 @@ def _figures(summary: Summary) -> dict[str, Any]:
     notes = summary.get("notes")
     if isinstance(notes, list | tuple) and notes:
         # An insight is what was paid for: its line, the first, may be longer.
-        first = _INSIGHT if isinstance(summary.get("consult"), Mapping) else _NOTE
+        first = _INSIGHT if isinstance(consult, Mapping) else _NOTE
         out["notes"] = [shorten(notes[0], first), *(shorten(n, _NOTE) for n in notes[1:_NOTES])]
     out["stale"] = bool(summary.get("stale"))
+    if summary.get("kept"):
+        out["kept"] = True
     return out
 
 

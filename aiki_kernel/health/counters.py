@@ -19,6 +19,8 @@ BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 1
 _ROWS = """SELECT id, stage, {name}, persona, input_tokens, output_tokens, cached_tokens, cost_usd,
  latency_s, first_token_s, error IS NOT NULL AND NOT interrupted, interrupted, {stages}
  FROM entry WHERE id > ? ORDER BY id"""
+_HAS_REMEMBERED = "SELECT 1 FROM sqlite_master WHERE name = 'remembered'"
+_REMEMBERED = "SELECT id, seconds FROM remembered WHERE id > ? ORDER BY id"
 _STAGES = "recall_s, route_s, hits, backend"
 _NAME = "CASE name WHEN '' THEN model WHEN 'local' THEN 'local/' || model ELSE name END"
 
@@ -58,7 +60,7 @@ class Counters:
 
     def begin(self) -> None:
         """Count from nothing."""
-        self.last = 0
+        self.last = self.last_remembered = 0
         self.tokens: dict[tuple[str, str, str], int] = {}
         self.cost: dict[_Key, float] = {}
         self.unpriced: dict[_Key, int] = {}
@@ -83,6 +85,10 @@ class Counters:
         for row in ledger.execute(sql, (self.last,)):
             self._take(*row)
             self.last = row[0]
+        if ledger.execute(_HAS_REMEMBERED).fetchone():
+            for row_id, seconds in ledger.execute(_REMEMBERED, (self.last_remembered,)):
+                self.stages.setdefault("remember", Histogram()).observe(seconds)
+                self.last_remembered = row_id
 
     def _take(
         self,

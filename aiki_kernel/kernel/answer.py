@@ -77,13 +77,18 @@ class Pace:
 
 
 class View(Protocol):
-    """One answer on its way to the reader."""
+    """One answer on its way to the reader; ``reply`` is what it shows."""
+
+    reply: Reply
 
     def begin(self, reply: Reply) -> None: ...
 
     def update(self, reply: Reply, delta: str = "") -> None: ...
 
     def end(self, reply: Reply) -> None: ...
+
+    def show(self, reply: Reply) -> None:
+        """A whole answer at once, with neither beginning nor end."""
 
     def mark_stale(self, delay: float) -> None: ...
 
@@ -114,8 +119,10 @@ def _card(summary: Mapping[str, Any]) -> dict[str, Any]:
 class FinalView:
     """Nothing until the end, then everything once."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, key: str) -> None:
         self._publisher = publisher
+        self._id = {"display_id": f"aiki-{key}"}
+        self.reply = Reply("")
 
     def begin(self, reply: Reply) -> None:
         """Nothing to show yet."""
@@ -124,20 +131,34 @@ class FinalView:
         """Nothing to show yet."""
 
     def end(self, reply: Reply) -> None:
+        self.reply = reply
         if not reply.text and reply.finish_reason == "error":
             return  # the error itself is all there is to say
-        self._publisher.publish(bundle(reply), _metadata(reply))
+        self._publisher.publish(bundle(reply), _metadata(reply), transient=self._id)
         sys.stdout.write(_card(reply.metadata)["text/plain"] + "\n")
 
+    def show(self, reply: Reply) -> None:
+        self.end(reply)
+
     def mark_stale(self, delay: float) -> None:
-        """What was printed once cannot be changed."""
+        """The answer's facts say so; lines that were printed cannot be changed."""
+        if self.reply.text and not self.reply.metadata.get("stale"):
+            self.reply = _stale(self.reply)
+            _later(
+                delay,
+                lambda: self._publisher.publish(
+                    bundle(self.reply), _metadata(self.reply), transient=self._id, update=True
+                ),
+            )
 
 
 class StdoutView:
     """The text as it comes, for consoles; ipykernel gathers it into a few messages a second."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, key: str) -> None:
         self._publisher = publisher
+        self._id = {"display_id": f"aiki-{key}"}
+        self.reply = Reply("")
 
     def begin(self, reply: Reply) -> None:
         """Nothing to show yet."""
@@ -146,16 +167,29 @@ class StdoutView:
         if delta:
             sys.stdout.write(delta)
 
+    def show(self, reply: Reply) -> None:
+        sys.stdout.write(reply.text)
+        self.end(reply)
+
     def end(self, reply: Reply) -> None:
+        self.reply = reply
         mark = MARKS.get(reply.finish_reason, "")
         if reply.text:
             sys.stdout.write(f"\n[{mark}]\n" if mark else "\n")
         elif reply.finish_reason == "error":
             return
-        self._publisher.publish(_card(reply.metadata), _metadata(reply))
+        card = _card(reply.metadata)
+        self._publisher.publish(card, _metadata(reply), transient=self._id)
 
     def mark_stale(self, delay: float) -> None:
-        """What was printed once cannot be changed."""
+        """The card says so; the text stands as it was printed."""
+        if self.reply.text and not self.reply.metadata.get("stale"):
+            self.reply = _stale(self.reply)
+            card, facts = _card(self.reply.metadata), _metadata(self.reply)
+            _later(
+                delay,
+                lambda: self._publisher.publish(card, facts, transient=self._id, update=True),
+            )
 
 
 class LiveView:
@@ -169,7 +203,7 @@ class LiveView:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._card: Any = None
-        self._reply = Reply("")
+        self.reply = Reply("")
         self._shown = ""
         self._shown_at = 0.0
         self._card_at = 0.0
@@ -180,7 +214,7 @@ class LiveView:
         from aiki_kernel.display.card import AnswerCard
 
         self._pace.note(6)  # busy, the input, two displays and the card's two models
-        self._reply = reply
+        self.reply = reply
         self._publish(self._answer_id, {"text/markdown": "", "text/plain": ""}, {})
         self._card = AnswerCard(reply.metadata, on_stop=self._stop)
         data, metadata = self._card.bundle()
@@ -188,13 +222,13 @@ class LiveView:
         self._card_at = time.monotonic()
 
     def update(self, reply: Reply, delta: str = "") -> None:
-        self._reply = reply
+        self.reply = reply
         if not delta:
             self._card_dirty = True
         self._flush()
 
     def end(self, reply: Reply) -> None:
-        self._ended, self._reply = True, reply
+        self._ended, self.reply = True, reply
         if self._timer is not None:
             self._timer.cancel()
         self._publish(self._answer_id, bundle(reply), _metadata(reply), update=True)
@@ -205,41 +239,48 @@ class LiveView:
             # Not now: closing is two more messages in a second that is full already.
             self._loop.call_later(_CLOSE_S, _close, card)
 
+    def show(self, reply: Reply) -> None:
+        self._ended, self.reply = True, reply
+        self._publish(self._answer_id, bundle(reply), _metadata(reply))
+        self._publish(self._card_id, _card(reply.metadata), {})
+        self._pace.note(4)  # with busy and the input
+
     def mark_stale(self, delay: float) -> None:
-        """Say on the card, ``delay`` seconds from now, that an earlier cell has changed."""
-        if not self._reply.metadata.get("stale"):
-            self._reply = replace(self._reply, metadata={**self._reply.metadata, "stale": True})
-            card = _card(self._reply.metadata)
-            # On the loop of the cell that changed: this answer's own may have ended.
-            asyncio.get_running_loop().call_later(
-                delay, lambda: self._publish(self._card_id, card, {}, update=True)
-            )
+        """Say on the card and in what is saved, ``delay`` seconds from now, that an earlier
+        cell has changed."""
+        if not self.reply.metadata.get("stale"):
+            self.reply = _stale(self.reply)
+            _later(delay, self._show_stale)
+
+    def _show_stale(self) -> None:
+        self._publish(self._answer_id, bundle(self.reply), _metadata(self.reply), update=True)
+        self._publish(self._card_id, _card(self.reply.metadata), {}, update=True)
 
     def _flush(self) -> None:
         """Send what is new if the pace allows it, else come back when it does."""
         if self._ended or self._timer is not None:
             return
         now = time.monotonic()
-        text_new = self._reply.text != self._shown
+        text_new = self.reply.text != self._shown
         card_due = self._card_dirty and now - self._card_at >= _CARD_S
         if not text_new and not self._card_dirty:
             return
         # A long answer costs more to draw: it is drawn less often.
-        interval = max(_INTERVAL_S, len(self._reply.text) / 200_000)
+        interval = max(_INTERVAL_S, len(self.reply.text) / 200_000)
         wait = max(self._pace.wait(), self._shown_at + interval - now if text_new else 0.0)
         if not text_new and not card_due:
             wait = max(wait, self._card_at + _CARD_S - now)
         if wait > 0:
             self._timer = self._loop.call_later(wait, self._again)
         elif text_new:
-            self._shown, self._shown_at = self._reply.text, now
+            self._shown, self._shown_at = self.reply.text, now
             self._pace.note()
-            self._publish(self._answer_id, bundle(self._reply), {}, update=True)
+            self._publish(self._answer_id, bundle(self.reply), {}, update=True)
             self._flush()
         else:
             self._card_at, self._card_dirty = now, False
             self._pace.note()
-            self._card.update(self._reply.metadata)
+            self._card.update(self.reply.metadata)
 
     def _again(self) -> None:
         self._timer = None
@@ -249,6 +290,15 @@ class LiveView:
         self, key: str, data: dict[str, Any], metadata: dict[str, Any], *, update: bool = False
     ) -> None:
         self._publisher.publish(data, metadata, transient={"display_id": key}, update=update)
+
+
+def _stale(reply: Reply) -> Reply:
+    return replace(reply, metadata={**reply.metadata, "stale": True})
+
+
+def _later(delay: float, work: Callable[[], object]) -> None:
+    # On the loop of the cell that changed: this answer's own may have ended.
+    asyncio.get_running_loop().call_later(delay, work)
 
 
 def _close(card: Any) -> None:

@@ -15,13 +15,15 @@ import contextlib
 import importlib
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from aiki_kernel.aiki import Aiki
     from aiki_kernel.mind.conversation import Conversation, Message
     from aiki_kernel.mind.events import Event
+
+T = TypeVar("T")
 
 _END = object()
 
@@ -72,6 +74,11 @@ class Bridge:
             return self._aiki
         made: Aiki = await in_thread(prepare)
         return made
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run ``work`` on Aiki's own loop. :attr:`aiki` must be there."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def events(
         self, message: Message, conversation: Conversation

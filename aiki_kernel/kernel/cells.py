@@ -7,6 +7,7 @@ first line                                the cell is
 ========================================  ===========================================
 ``%%python``                              Python; the line goes
 ``%%aiki [options]``                      a message with options
+``# keep``                                a message whose answer is pinned (``--keep``)
 ``# Parameters`` over valid Python        Python (papermill's ``--language python``)
 ``%%name``                                a cell magic; Python magics keep Python bodies
 ``%name ...`` lines, then prose           the magics, then a message
@@ -35,6 +36,7 @@ _CELL_MAGIC = re.compile(r"%%[A-Za-z_][\w.]*")
 _LINE_MAGIC = re.compile(r"%[A-Za-z_][\w.]*")
 _HELP = re.compile(r"\?{1,2}[\w.%*]+[ \t]*$")
 _PARAMETERS = re.compile(r"#[ \t]*Parameters[ \t]*$")
+_KEEP = re.compile(r"#[ \t]*keep[ \t]*(?:\r?\n|$)")
 _DESCRIPTION = re.compile(r"papermill_description=\S*")
 
 # Cell magics whose body is Python and is compiled, not run as a cell.
@@ -76,7 +78,7 @@ def classify(source: str) -> Cell:
         )
     aiki = _AIKI.match(first)
     if aiki:
-        return Cell("message", message_text(rest), options=aiki["options"] or "", header=header)
+        return _message(rest, header, options=aiki["options"] or "")
     if _PARAMETERS.match(first) and is_python(text):
         return Cell("python", source)
     magic = _CELL_MAGIC.match(first)
@@ -86,8 +88,18 @@ def classify(source: str) -> Cell:
         return _line_magics(source)
     if first[0] == "!" or _HELP.match(first):
         return Cell("ipython", source)
-    body = message_text(source)
-    return Cell("message" if body else "empty", body)
+    made = _message(source, 0)
+    return made if made.body else Cell("empty", "")
+
+
+def _message(text: str, header: int, *, options: str = "", before: str = "") -> Cell:
+    """A message whose text begins ``header`` characters into the cell; ``# keep`` is an option."""
+    lead = len(text) - len(text.lstrip())
+    keep = _KEEP.match(text, lead)
+    if keep:
+        options = f"--keep {options}".rstrip()
+        header, text = header + keep.end(), text[keep.end() :]
+    return Cell("message", message_text(text), options=options, before=before, header=header)
 
 
 def _cell_magic(source: str, name: str, rest: str) -> Cell:
@@ -96,7 +108,7 @@ def _cell_magic(source: str, name: str, rest: str) -> Cell:
     if is_python(rest):
         return Cell("ipython", source)
     if name == "time":
-        return Cell("message", message_text(rest), header=source.index("\n") + 1)
+        return _message(rest, source.index("\n") + 1)
     return Cell(
         "ipython",
         source,
@@ -113,7 +125,7 @@ def _line_magics(source: str) -> Cell:
     before, rest = "".join(lines[:count]), "".join(lines[count:])
     if not rest.strip() or is_python(rest) or _has_escapes(rest):
         return Cell("ipython", source)
-    return Cell("message", message_text(rest), before=before, header=len(before))
+    return _message(rest, len(before), before=before)
 
 
 def _has_escapes(code: str) -> bool:
@@ -128,6 +140,18 @@ def is_python(code: str) -> bool:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True
+
+
+def awaits_more(body: str) -> bool:
+    """Whether whoever types ``body`` under ``%%python`` in a console is likely to go on: it is
+    valid, shows nothing, and no empty line ends it."""
+    if not body:
+        return True
+    try:
+        last = ast.parse(body).body[-1:]
+    except SyntaxError:
+        return False  # IPython knows better what is missing
+    return not body.endswith("\n") and not (last and isinstance(last[0], ast.Expr))
 
 
 def message_text(source: str) -> str:

@@ -9,41 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiki_kernel.errors import UsageError
+from aiki_kernel.errors import AikiError, UsageError
 from aiki_kernel.kernel.boards import Boards
 from aiki_kernel.kernel.bridge import Bridge
+from aiki_kernel.kernel.document import Document, Place, place
 from aiki_kernel.kernel.interpolation import interpolate
 
 if TYPE_CHECKING:
+    from aiki_kernel.aiki import Aiki
     from aiki_kernel.kernel.answer import View
-    from aiki_kernel.mind.conversation import Conversation
+    from aiki_kernel.kernel.keeping import Keeping
+    from aiki_kernel.mind.conversation import Conversation, Exchange, Message
     from aiki_kernel.mind.reply import Reply
 
+__all__ = ["Answering", "Chat", "Place", "option_names", "parse_options", "place"]
+
 _GLANCE_S = 1.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a message was typed: the cell, and whether its front end can show live updates."""
-
-    cell_id: str | None = None
-    live: bool = False
-
-
-def place(shell: Any) -> Place:
-    """Where the cell that runs now stands. Only a front end with live updates names its cells."""
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return Place()
-    metadata = (kernel.get_parent("shell") or {}).get("metadata") or {}
-    cell_id = metadata.get("cellId")
-    return Place(cell_id=cell_id, live=cell_id is not None)
 
 
 @dataclass
@@ -64,9 +52,13 @@ class Answering:
 class Chat:
     """The conversation of one notebook, shown through one shell."""
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, *, kept_answers: str = "") -> None:
         self.shell = shell
         self.bridge = Bridge()
+        self.document = Document(self.bridge)
+        self._kept_answers = kept_answers
+        self._keeping: Keeping | None = None
+        self._settling: asyncio.Future[None] | None = None  # a task needs somebody to hold it
         self.bridge.on_made = self._adopt
         self.running: dict[str, Answering] = {}
         self.boards = Boards(shell.display_pub)
@@ -116,11 +108,14 @@ class Chat:
 
     async def _answer(self, text: str, options: str, place: Place, answering: Answering) -> Reply:
         message_options = parse_options(options)
+        keep = message_options.pop("keep", False)
         modules = ["aiki_kernel.kernel.answer", "aiki_kernel.kernel.summary"]
         if not self._health_told:
             modules.append("aiki_kernel.health.status_file")
         if place.live:
             modules.append("aiki_kernel.display.card")
+        if keep:
+            modules.append("aiki_kernel.kernel.keeping")
         aiki = await self.bridge.ready(*modules)
         from aiki_kernel.kernel.summary import Summary
         from aiki_kernel.mind.conversation import Message
@@ -138,12 +133,24 @@ class Chat:
             parameters=message_options,
             note=address.note,
         )
-        who = message.persona or self.conversation.persona or aiki.settings.persona
+        await self.document.open(aiki, self.conversation, place)
+        gone = self.conversation.drop(place.deleted)
+        lines = self.document.lines(self.conversation, place.cell_id, len(gone))
+        before = self.conversation.exchanges
         mode = aiki.settings.stream
         if mode == "auto":
             mode = "live" if place.live else "final"
         view = self._view(mode, answering)
-        summary = Summary(self.conversation, who, await self._health(aiki))
+        if keep:
+            reply = await self._kept(aiki, message, lines)
+            if reply is not None:
+                view.show(reply)
+                self._took_place(view, reply)
+                await self._settle(aiki, message, before, gone, reply, keep=True)
+                return reply
+        who = message.persona or self.conversation.persona or aiki.settings.persona
+        facts = {"keep": True} if keep else None
+        summary = Summary(self.conversation, who, await self._health(aiki), lines, facts)
         finish_reason = "error"
         try:
             view.begin(summary.reply())
@@ -155,12 +162,85 @@ class Chat:
             finish_reason = "interrupted"
             raise
         finally:
+            summary.lines += self._unseen_stale(before)
             reply = summary.reply(finish_reason)
-            self.shell.user_ns["reply"] = reply
             view.end(reply)
-            self._shown[str(reply.metadata.get("turn_id"))] = view
-            self._mark_stale()
+            self._took_place(view, reply)
+            if not summary.completed:
+                # Beside the failure: an interrupt waits for no disk.
+                work = self._settle(aiki, message, before, gone, reply, keep=keep)
+                self._settling = asyncio.ensure_future(work)
+        await self._settle(aiki, message, before, gone, reply, keep=keep)
         return reply
+
+    async def _kept(self, aiki: Aiki, message: Message, lines: list[str]) -> Reply | None:
+        """The answer that is pinned for this cell, put into the conversation; a line in
+        ``lines`` where there was one that does not fit any more."""
+        from aiki_kernel.kernel import keeping
+
+        if self._keeping is None:
+            self._keeping = keeping.Keeping(self._kept_answers)
+        talk = self.conversation
+        here = talk.at(message.cell_id)
+        view = self._shown.get(here.turn_id) if here is not None else None
+        facts = view.reply.metadata if view is not None else None
+        found = await self._keeping.find(aiki, message, talk, facts)
+        if found.line:
+            lines.append(found.line)
+        if found.kept is None:
+            return None
+        reply = keeping.reply_of(found.kept, talk.session_id, lines)
+        talk.put(keeping.exchange_of(reply, message))
+        return reply
+
+    def _took_place(self, view: View, reply: Reply) -> None:
+        """An answer stands: variables, and what has to be said under others."""
+        self.shell.user_ns["reply"] = reply
+        self._shown[str(reply.metadata.get("turn_id"))] = view
+        self._mark_stale()
+
+    async def _settle(
+        self,
+        aiki: Aiki,
+        message: Message,
+        before: Sequence[Exchange],
+        gone: Sequence[Exchange],
+        reply: Reply,
+        *,
+        keep: bool,
+    ) -> None:
+        """What must outlive the kernel is on disk before the cell is done. A failure is told
+        on stderr: the answer itself stands."""
+        talk = self.conversation
+        try:
+            await self.document.settle(aiki, talk, before, gone)
+            if reply.finish_reason not in ("stop", "length"):
+                return  # neither pins an answer nor lets go of one
+            if keep or aiki.paths.sessions.exists():
+                from aiki_kernel.kernel import keeping
+                from aiki_kernel.mind.sessions import Kept, Sessions
+
+                kept = None
+                if keep:
+                    at = str(reply.metadata.get("created_at") or "")
+                    kept = Kept(message.asked, reply.text, reply.metadata, at)
+                sessions = Sessions(aiki.paths.sessions)
+                await asyncio.to_thread(keeping.pin, sessions, message, talk, kept)
+        except AikiError as error:
+            print(error, file=sys.stderr)  # noqa: T201
+
+    def _unseen_stale(self, before: Sequence[Exchange]) -> list[str]:
+        """A line on answers of an earlier kernel that this one made stale: their displays are
+        out of its reach."""
+        was = {one.turn_id for one in before if one.stale}
+        number = sum(
+            one.stale and one.turn_id not in was and one.turn_id not in self._shown
+            for one in self.conversation.exchanges
+        )
+        if not number:
+            return []
+        are, cells = ("answer is", "its cell") if number == 1 else ("answers are", "their cells")
+        return [f"{number} later {are} stale now: run {cells} again."]
 
     async def _health(self, aiki: Any) -> str:
         """What is wrong, for the first answer of this kernel; "" when all is well."""
@@ -177,12 +257,12 @@ class Chat:
             return f"Health: {aiki.paths.home} does not answer. `aiki health` says more."
 
     def _mark_stale(self) -> None:
-        """Tell the cards of later cells that what they answered to has changed."""
-        stale = [exchange.turn_id for exchange in self.conversation.exchanges if exchange.stale]
-        for place, view in enumerate(
-            self._shown.pop(turn) for turn in stale if turn in self._shown
-        ):
-            view.mark_stale(delay=0.2 * (place + 1))
+        """Tell the displays of later cells that what they answered to has changed."""
+        stale = [one.turn_id for one in self.conversation.exchanges if one.stale]
+        shown = [self._shown[turn] for turn in stale if turn in self._shown]
+        fresh = [view for view in shown if not view.reply.metadata.get("stale")]
+        for number, view in enumerate(fresh):
+            view.mark_stale(delay=0.2 * (number + 1))
 
     def _view(self, mode: str, answering: Answering) -> View:
         from aiki_kernel.kernel.answer import FinalView, LiveView, Pace, StdoutView
@@ -192,7 +272,9 @@ class Chat:
             if self._pace is None:
                 self._pace = Pace()
             return LiveView(publisher, self._pace, answering.id, answering.stop)
-        return StdoutView(publisher) if mode == "stdout" else FinalView(publisher)
+        if mode == "stdout":
+            return StdoutView(publisher, answering.id)
+        return FinalView(publisher, answering.id)
 
 
 def _yes(word: str) -> bool:
@@ -215,9 +297,13 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 }
 
 
+_FLAGS: Mapping[str, str] = {"--keep": "keep"}
+"""Options that take no value."""
+
+
 def option_names() -> list[str]:
     """What may stand after ``%%aiki``."""
-    return list(_OPTIONS)
+    return [*_OPTIONS, *_FLAGS]
 
 
 def parse_options(line: str) -> dict[str, Any]:
@@ -228,11 +314,16 @@ def parse_options(line: str) -> dict[str, Any]:
     words, found = line.replace("=", " ").split(), {}
     while words:
         word = words.pop(0)
+        if word in _FLAGS:
+            found[_FLAGS[word]] = True
+            continue
         if word not in _OPTIONS:
             from aiki_kernel.commands.parser import nearest
 
-            known = ", ".join(_OPTIONS)
-            raise UsageError(f"%%aiki has no option {word}{nearest(word, _OPTIONS)} Known: {known}")
+            known = option_names()
+            raise UsageError(
+                f"%%aiki has no option {word}{nearest(word, known)} Known: {', '.join(known)}"
+            )
         if not words:
             raise UsageError(f"%%aiki: {word} wants a value after it.")
         name, kind = _OPTIONS[word]

@@ -16,10 +16,10 @@ import contextvars
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Type
+from traitlets import Type, Unicode
 
 from aiki_kernel.errors import UsageError
-from aiki_kernel.kernel.cells import classify, transform
+from aiki_kernel.kernel.cells import awaits_more, classify, transform
 from aiki_kernel.kernel.chat import Chat, place
 from aiki_kernel.kernel.interrupts import InterruptibleKernel
 from aiki_kernel.kernel.shell import AikiShell, Interrupted
@@ -47,12 +47,16 @@ class AikiKernel(InterruptibleKernel):
         "version": __version__,
         "mimetype": "text/x-aiki",
         "file_extension": ".aiki",
-        "codemirror_mode": "markdown",
+        # Our lab extension's language; where it is not there, Markdown.
+        "codemirror_mode": {"name": "aiki", "mime": "text/x-markdown"},
         "pygments_lexer": "markdown",
         "nbconvert_exporter": "script",
     }
     help_links: list[dict[str, str]] = []  # noqa: RUF012
     shell_class = Type(AikiShell)
+    kept_answers = Unicode(
+        "", help="A file of pinned answers, handed over by papermill's engine."
+    ).tag(config=True)
     if TYPE_CHECKING:  # declared optional in the base; both are there in a running kernel
         shell: Any
         session: Any
@@ -60,7 +64,7 @@ class AikiKernel(InterruptibleKernel):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._inside = contextvars.ContextVar("aiki_inside_a_cell", default=0)
-        self.chatter = Chat(self.shell)
+        self.chatter = Chat(self.shell, kept_answers=self.kept_answers)
         self.shell.input_transformers_cleanup.insert(0, self._transform)
         self.shell.events.register("pre_execute", self._enter)
         self.shell.events.register("post_execute", self._leave)
@@ -159,8 +163,11 @@ class AikiKernel(InterruptibleKernel):
     # -- editing ----------------------------------------------------------------------------
 
     def do_is_complete(self, code: str) -> Any:
-        """Prose is complete as it stands, but for a code fence that is still open."""
+        """Prose is complete as it stands, but for a code fence that is still open; a Python
+        cell with an expression that shows something, or with an empty line."""
         cell = classify(code)
+        if cell.kind == "python" and cell.header and awaits_more(cell.body):
+            return {"status": "incomplete", "indent": ""}
         if cell.kind != "message" or cell.problem:
             return super().do_is_complete(code)
         fences = sum(line.lstrip().startswith("```") for line in cell.body.splitlines())

@@ -43,6 +43,9 @@ def _magic(noun: str, chat: Chat) -> Callable[[str], None]:
     def magic(line: str) -> None:
         from aiki_kernel.commands import registry
 
+        if noun == "session":
+            # What it shows and exports is the notebook's, also before its first message.
+            chat.document.open_now(chat.bridge.aiki, chat.conversation, place(chat.shell))
         result = registry.run([noun, *registry.split(line)], context(chat))
         if result.widget is not None and place(chat.shell).live:
             chat.boards.show(result.widget())

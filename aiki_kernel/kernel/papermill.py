@@ -10,9 +10,12 @@ first: a notebook that ran once carries the kernel's ``language_info`` and must 
 from __future__ import annotations
 
 import copy
+import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from papermill.engines import NBClientEngine
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.translators import PythonTranslator, papermill_translators
 
 _HEADER = "%%python\n"
@@ -36,7 +39,29 @@ class AikiTranslator(PythonTranslator):  # type: ignore[misc]  # papermill is un
 
 
 class AikiEngine(NBClientEngine):  # type: ignore[misc]
-    """papermill's standard engine under our name (``--engine aiki``)."""
+    """papermill's standard engine, which also hands an AIKI kernel the answers that are pinned
+    by ``# keep``: papermill clears every output before it runs a notebook, and no kernel sees
+    the file. For notebooks without such answers, and other kernels, it is the standard one.
+    """
+
+    @classmethod
+    def execute_notebook(cls, nb: Any, kernel_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Run ``nb``; its pinned answers lie in a private file while it runs."""
+        from aiki_kernel.kernel.keeping import handed_over
+
+        rows = handed_over(nb) if kernel_name == "aiki" else []
+        if not rows:
+            return super().execute_notebook(nb, kernel_name, *args, **kwargs)
+        with tempfile.TemporaryDirectory(prefix="aiki-kept-") as folder:
+            kept = Path(folder) / "kept.json"
+            kept.write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
+            kwargs["extra_arguments"] = [
+                *kwargs.get("extra_arguments", ()),
+                f"--AikiKernel.kept_answers={kept}",
+            ]
+            return super().execute_notebook(nb, kernel_name, *args, **kwargs)
 
 
 papermill_translators.register("aiki", AikiTranslator)
+# The engine that runs when none is named. papermill looks for it under None.
+papermill_engines.register(None, AikiEngine)

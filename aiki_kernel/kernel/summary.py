@@ -8,6 +8,7 @@ happened so far, so that the card and the notebook read one shape only.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +22,23 @@ _HIT_TEXT = 240
 class Summary:
     """Folds events into a :class:`Reply` whose metadata is complete at any moment.
 
-    ``note`` is a line of the kernel's own, which stands with the notes of the answer.
+    ``note`` is a line of the kernel's own, which stands with the notes of the answer;
+    ``lines`` stand before those, and may grow until the end.
     """
 
-    def __init__(self, conversation: Conversation, persona: str, note: str = "") -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        persona: str,
+        note: str = "",
+        lines: Sequence[str] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         self._persona = persona
         self._conversation = conversation
         self._note = note
+        self._facts = dict(facts or {})
+        self.lines = list(lines)
         self._builder = ReplyBuilder()
         self._begun = time.perf_counter()
         self._generating: float | None = None
@@ -35,6 +46,7 @@ class Summary:
         self._latency: dict[str, float] = {}
         self._model = ""
         self._backend: dict[str, Any] = {}
+        self._route: dict[str, Any] = {}
         self._notes: list[str] = []
         self.completed = False
 
@@ -47,6 +59,8 @@ class Summary:
         if isinstance(event, Routed):
             self._model = event.decision.model
             self._latency["route"] = event.seconds
+            decision = event.decision
+            self._route = {"router": decision.router, "reason": decision.reason}
         elif isinstance(event, Recalled):
             self._latency["recall"] = event.seconds
             self._backend = event.backend.to_json()
@@ -76,11 +90,16 @@ class Summary:
         )
 
     def _noted(self, reply: Reply) -> Reply:
-        """The whole reply, with the kernel's own line."""
-        if not self._note:
+        """The whole reply, with what the kernel itself has to say."""
+        if not self._note and not self.lines and not self._facts:
             return reply
-        notes = [*reply.metadata.get("notes", []), self._note]
-        return replace(reply, metadata={**reply.metadata, "notes": notes})
+        notes = self._all(reply.metadata.get("notes", []), "consult" in reply.metadata)
+        return replace(reply, metadata={**reply.metadata, **self._facts, "notes": notes})
+
+    def _all(self, notes: Sequence[str], consulted: bool = False) -> list[str]:
+        first = 1 if consulted else 0  # the insight: it is what was paid for
+        last = [self._note] if self._note else []
+        return [*notes[:first], *self.lines, *notes[first:], *last]
 
     def _metadata(self, reply: Reply, finish_reason: str) -> dict[str, Any]:
         latency = dict(self._latency)
@@ -97,14 +116,16 @@ class Summary:
             "provider": self._model.partition("/")[0],
             "persona": self._persona,
             "backend": self._backend,
+            "route": self._route,
             "finish_reason": finish_reason,
             "latency_s": {name: round(seconds, 4) for name, seconds in latency.items()},
             "tokens_per_second": None,
             "hits": [_hit(hit) for hit in reply.hits],
             "hit_ids": [hit.id for hit in reply.hits],
-            "notes": [*self._notes, *([self._note] if self._note else [])],
+            "notes": self._all(self._notes),
             "remembered": {"ids": [], "spooled": False},
             "stale": False,
+            **self._facts,
         }
         if finish_reason:
             metadata["usage"] = _estimated(reply.text)

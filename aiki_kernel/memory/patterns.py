@@ -85,6 +85,7 @@ class Patterns:
     language: str = "en"
 
     def to_json(self) -> dict[str, Any]:
+        """A plain dict of all fields."""
         return asdict(self)
 
     @classmethod
@@ -110,6 +111,7 @@ class Patterns:
         return self.text
 
     def _repr_html_(self) -> str:
+        """The same lines as HTML."""
         lines = "".join(f"<li>{escape(line)}</li>" for line in self._lines())
         return f"<p>{escape(self._head())}</p><ul>{lines}</ul>"
 

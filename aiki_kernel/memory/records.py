@@ -90,6 +90,7 @@ class ImportReport:
     failed: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """A plain dict; ``failed`` becomes objects with source and reason."""
         return {
             "added": self.added,
             "skipped": self.skipped,
@@ -108,10 +109,12 @@ class Hit:
 
     @property
     def id(self) -> str:
+        """The memory's id."""
         return self.record.id
 
     @property
     def text(self) -> str:
+        """The memory's text."""
         return self.record.data
 
     def to_json(self) -> dict[str, Any]:

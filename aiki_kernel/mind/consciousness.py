@@ -48,6 +48,7 @@ from aiki_kernel.safety.veil import Veil
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
     from aiki_kernel.mind.recollection import Recollections
+    from aiki_kernel.mind.sessions import Sessions
     from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.safety.audit import AuditLog
 
@@ -68,6 +69,7 @@ class Consciousness:
         personas: Roster | None = None,
         audit: AuditLog | None = None,
         recollections: Recollections | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self.memory = memory
         self.model = model
@@ -76,7 +78,9 @@ class Consciousness:
         self.personas = personas or Roster(Paths.default().home)
         self.audit = audit
         self.consultant = Consultant(settings, model, insights, labels)
-        self.writer = Writer(settings, memory, ledger, labels, telemetry, audit, recollections)
+        self.writer = Writer(
+            settings, memory, ledger, labels, telemetry, audit, recollections, sessions
+        )
 
     async def respond(
         self, message: Message, conversation: Conversation
@@ -290,6 +294,7 @@ class Consciousness:
             cell_id=run.message.cell_id,
             interrupted=interrupted,
             persona=run.persona.name,
+            asked=run.message.asked,
         )
 
     def _turn(self, run: Run, *, interrupted: bool) -> Turn:

@@ -75,6 +75,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Routed:
+    """A model was chosen, in so many seconds."""
+
     decision: Decision
     seconds: float
 

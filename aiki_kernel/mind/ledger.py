@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
+from collections import deque
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -119,6 +121,7 @@ _COLUMNS = tuple(field.name for field in fields(Entry))
 _NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
 _INSERT = f"INSERT INTO entry (at, {_NAMES}) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608 - names are the dataclass's own
 _RELEASE = "DELETE FROM reservation WHERE turn_id = ? AND stage = ?"
+_REMEMBERED = "INSERT INTO remembered (at, seconds, spooled) VALUES (?, ?, ?)"
 
 
 class Ledger:
@@ -129,6 +132,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.file = LedgerFile(path)
+        self._remembered: deque[tuple[float, float, int]] = deque(maxlen=1000)
 
     @property
     def path(self) -> Path:
@@ -151,9 +155,19 @@ class Ledger:
                 db.execute(_INSERT, row)
                 if entry.turn_id:
                     db.execute(_RELEASE, (entry.turn_id, entry.stage))
+                self._put_remembered(db)
 
         self.file.use(write, verb="written")
         self._audit(entry)
+
+    def remembered(self, seconds: float, *, spooled: bool = False) -> None:
+        """Note how long a turn took to be remembered. It is written with the next row, or when
+        the ledger is closed: a figure is not worth a disk sync of its own."""
+        self._remembered.append((time.time(), seconds, int(spooled)))
+
+    def _put_remembered(self, db: sqlite3.Connection) -> None:
+        count = len(self._remembered)
+        db.executemany(_REMEMBERED, [self._remembered.popleft() for _ in range(count)])
 
     def _audit(self, entry: Entry) -> None:
         told = ("turn_id", "session_id", "stage", "model", "provider", "name", "persona", "kind")
@@ -216,7 +230,15 @@ class Ledger:
         return found.get("") or _nothing()
 
     def close(self) -> None:
-        """Close the file. The ledger opens it again when needed."""
+        """Write what waits and close the file. The ledger opens it again when needed."""
+        if self._remembered:
+            with contextlib.suppress(LedgerError):  # figures alone: nothing that was promised
+
+                def write(db: sqlite3.Connection) -> None:
+                    with db:
+                        self._put_remembered(db)
+
+                self.file.use(write, verb="written")
         self.file.close()
 
 

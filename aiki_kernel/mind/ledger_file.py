@@ -86,6 +86,15 @@ _FORMATS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE entry ADD COLUMN hits INTEGER",
         "ALTER TABLE entry ADD COLUMN backend TEXT NOT NULL DEFAULT ''",
     ),
+    (  # 4: how long a turn took to be remembered, which is known after its row is written
+        """CREATE TABLE remembered (
+  id INTEGER PRIMARY KEY,
+  at REAL NOT NULL,
+  seconds REAL NOT NULL,
+  spooled INTEGER NOT NULL
+) STRICT""",
+        "CREATE INDEX remembered_at ON remembered (at)",
+    ),
 )
 VERSION = len(_FORMATS)
 

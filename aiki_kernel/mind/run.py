@@ -66,7 +66,8 @@ class Run:
         if self.message.note:
             self.notes.append(self.message.note)
         replaced = self.conversation.replaced_by(self.message)
-        self.replaces = replaced.turn_id if replaced else None
+        # A copy's rerun must not end what the original remembers.
+        self.replaces = replaced.turn_id if replaced and not replaced.borrowed else None
 
     def notice_rerun(self) -> None:
         """The newest answer, asked of the same persona again in the same words, was not good
@@ -138,6 +139,8 @@ def metadata(run: Run, cost: Costs) -> dict[str, Any]:
         "version": 1,
         "turn_id": run.turn_id,
         "session_id": run.conversation.session_id,
+        "created_at": run.created_at,
+        "asked": run.message.asked,
         "model": finished.model,
         "name": run.name,
         "tier": cost.card.tier if cost.card else None,

@@ -22,6 +22,7 @@ from aiki_kernel.mind.run import Run
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
     from aiki_kernel.mind.recollection import Recollections
+    from aiki_kernel.mind.sessions import Sessions
     from aiki_kernel.mind.telemetry import Telemetry
     from aiki_kernel.safety.audit import AuditLog
 
@@ -36,6 +37,8 @@ class LedgerPort(Protocol):
 
     def record(self, entry: Entry) -> None: ...
 
+    def remembered(self, seconds: float, *, spooled: bool = False) -> None: ...
+
 
 class Writer:
     """Writes for many conversations at once. A part that is None is not told."""
@@ -49,6 +52,7 @@ class Writer:
         telemetry: Telemetry | None = None,
         audit: AuditLog | None = None,
         recollections: Recollections | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self.settings = settings
         self.memory = memory
@@ -57,6 +61,7 @@ class Writer:
         self.telemetry = telemetry
         self.audit = audit
         self.recollections = recollections
+        self.sessions = sessions
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def drain(self, seconds: float | None = None) -> None:
@@ -108,6 +113,8 @@ class Writer:
                 span.attributes["aiki.remember.spooled"] = stored.spooled
         finally:
             self.tell(run)
+        if stored.ids or stored.spooled:
+            self.ledger.remembered(span.seconds, spooled=stored.spooled)
         note = " ".join(part for part in (stored.note, *notes) if part)
         return Remembered(stored.ids, span.seconds, stored.spooled, note)
 
@@ -116,6 +123,8 @@ class Writer:
             self.telemetry.send(run)
         if self.recollections is not None and run.decision.model:
             self.recollections.keep(run)
+        if self.sessions is not None and run.text:
+            self.sessions.note(run.conversation, run.message.text)
 
     def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

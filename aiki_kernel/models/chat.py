@@ -79,6 +79,7 @@ class Usage:
     cache_write_tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
+        """A plain dict of all fields."""
         return {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
@@ -136,9 +137,11 @@ class Hop:
 
     @property
     def note(self) -> str:
+        """One line for the user."""
         return f"{self.model} {self.why}: {self.to} was asked instead."
 
     def to_json(self) -> dict[str, str]:
+        """A plain dict of all fields."""
         return {"model": self.model, "to": self.to, "why": self.why}
 
 

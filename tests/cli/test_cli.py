@@ -27,7 +27,7 @@ def aiki(aiki_home: Path, fault_server: FaultServer) -> Run:
     (aiki_home / "aiki.toml").write_text(
         'daemon = "off"\nmodel = "fault/ok"\n'
         f'[endpoints.fault]\nbase_url = "{fault_server.base_url}"\nmodels = ["ok"]\n'
-        '[memory]\nuser_id = "u"\n[timeouts]\nretries = 0\n',
+        '[memory]\nuser_id = "u"\nembedder = "wordllama"\n[timeouts]\nretries = 0\n',
         "utf-8",
     )
 

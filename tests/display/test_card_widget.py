@@ -14,7 +14,8 @@ import comm
 import comm.base_comm
 import pytest
 
-from aiki_kernel.display.card import STATES, AnswerCard, front_end
+from aiki_kernel.display import front_end
+from aiki_kernel.display.card import STATES, AnswerCard
 from aiki_kernel.display.weight import LIMIT
 
 Answer = Callable[..., dict[str, Any]]
@@ -114,11 +115,12 @@ def test_an_unknown_state_is_refused() -> None:
 
 
 def test_the_front_end_asks_nothing_of_the_network() -> None:
-    for name in ("answer_card.js", "answer_card.css"):
-        text = front_end(name).read_text("utf-8")
+    for name in ("answer_card", "health_board"):
+        text = front_end.module(name).replace("http://www.w3.org/2000/svg", "")
+        text += front_end.style(name)
         for word in ("http:", "https:", "import ", "@import", "fetch(", "url(", "innerHTML"):
             assert word not in text
-    assert sum(front_end(f"answer_card.{x}").stat().st_size for x in ("js", "css")) < 20_000
+        assert len(text.encode()) < 28_000
 
 
 def test_the_light_half_imports_no_widget_library() -> None:

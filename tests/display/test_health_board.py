@@ -1,67 +1,26 @@
-"""The health board: its facts, its pictures without a kernel, and its front end in Chromium."""
+"""The health board: its facts, and its faces without a kernel."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shown_boards import document, hour_of_history
 
 from aiki_kernel.display.board import HealthBoard
 from aiki_kernel.display.board_facts import board
-from aiki_kernel.display.static_board import path, render_html, render_text, spent
-from aiki_kernel.health.history import History
-from aiki_kernel.health.reading import Reading
-from aiki_kernel.health.sampler import Sample
+from aiki_kernel.display.static_board import path, render_html, render_text
 
-NOW = 1_795_000_000.0
 EVIL = "<img src=x onerror=alert(1)>\u202e"
-
-
-def document(*more: dict[str, Any], cap: float | None = 2.0) -> dict[str, Any]:
-    probes = [
-        {
-            "probe": "disk",
-            "title": "Disk",
-            "state": "ok",
-            "reason": "120 GB free.",
-            "value": 1.2e11,
-            "unit": "bytes",
-        },
-        {
-            "probe": "cost",
-            "title": "Cost today",
-            "state": "degraded",
-            "reason": "$1.9000 of today's $2 is spent: use a local model.",
-            "value": 1.9,
-            "unit": "USD",
-            "facts": {"usd": 1.9, "day_usd": cap},
-        },
-        *more,
-    ]
-    return {
-        "status": "degraded",
-        "at": "2026-11-18T09:46:40+01:00",
-        "wall_s": NOW,
-        "probes": probes,
-    }
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """An hour of samples; the disk was nearly full for a part of it."""
-    made = History(tmp_path / "history.sqlite")
-    for minute in range(60):
-        state = "degraded" if 20 <= minute < 30 else "ok"
-        reading = Reading(state, "", float(minute), "bytes", {}, "disk", "Disk")
-        at = NOW - 3540 + 60 * minute
-        made.add(Sample(at, at, (reading,), 0.1))
-    made.close()
-    return made.path
+    return hour_of_history(tmp_path)
 
 
 def test_what_is_wrong_stands_first_and_the_hour_is_a_line(history: Path) -> None:
@@ -178,58 +137,3 @@ def _until(true: Any) -> None:
             return
         time.sleep(0.01)
     pytest.fail("it never came")
-
-
-# --- the front end ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shown(board_page: Any) -> Callable[[dict[str, Any]], Any]:
-    """Puts a board on the page, and gives the page."""
-
-    def show(made: dict[str, Any]) -> Any:
-        board_page.evaluate("v => mount(v)", {"board": made, "every": 10.0})
-        return board_page
-
-    return show
-
-
-@pytest.mark.browser
-def test_the_front_end_says_the_same(shown: Any, history: Path) -> None:
-    made = board(document(), history)
-    page = shown({**made, "wall_s": time.time()})
-    assert page.inner_text(".aiki-head strong") == made["headline"]
-    assert page.inner_text(".aiki-money span") == spent(made["money"])
-    for row, one in zip(page.locator(".aiki-service").all(), made["services"], strict=True):
-        assert row.locator(".aiki-title").inner_text() == one["title"]
-        assert row.locator(".aiki-state").inner_text() == one["state"]
-        assert row.locator(".aiki-figure").inner_text() == one["figure"]
-        assert row.locator(".aiki-reason").inner_text() == one["reason"]
-    drawn = page.locator(".aiki-spark path").first.get_attribute("d")
-    assert drawn == path(made["services"][1]["line"], 96, 18)
-    assert page.evaluate("() => sent[0].type") == "opened"
-    page.click(".aiki-again")
-    assert page.evaluate("() => sent.at(-1).type") == "look"
-    page.evaluate("() => cleanup()")
-    assert page.evaluate("() => [sent.at(-1).type, model.count()]") == ["closed", 0]
-
-
-@pytest.mark.browser
-def test_an_old_look_is_marked(shown: Any, history: Path) -> None:
-    page = shown({**board(document(), history), "wall_s": time.time() - 7200})
-    assert page.inner_text(".aiki-when") == "last looked 2 h ago"
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("width", [400, 820])
-def test_it_fits(shown: Any, history: Path, width: int) -> None:
-    page = shown(board(document(), history))
-    page.set_viewport_size({"width": width, "height": 600})
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.browser
-def test_no_text_becomes_markup_in_the_front_end(shown: Any, tmp_path: Path) -> None:
-    evil = {"probe": EVIL, "title": EVIL, "state": "down", "reason": EVIL, "value": None}
-    page = shown(board(document(evil), tmp_path / "none"))
-    assert page.evaluate("() => document.querySelectorAll('img,script').length") == 0

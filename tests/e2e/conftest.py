@@ -154,6 +154,7 @@ def lab(chromium: str, scripted: FaultServer) -> Iterator[Lab]:
     for made in (home, folder, shots):
         made.mkdir()
     shutil.copytree(ROOT / "kernelspec", base / "share/kernels/aiki")
+    shutil.copytree(ROOT / "widgets/labextension", base / "share/labextensions/aiki-kernel")
     (home / "aiki.toml").write_text(
         'model = "scripted/slow"\n\n[endpoints.scripted]\n'
         f'base_url = "{scripted.base_url}"\ninput_price = 0.2\noutput_price = 0.6\n'
@@ -241,20 +242,23 @@ def open_book(
 ) -> Iterator[Callable[..., Book]]:
     """Opens a notebook of :class:`Lab` on a page of its own; keeps a picture of each.
 
-    ``bare`` shows the notebook alone, without JupyterLab's side bars.
+    ``bare`` shows the notebook alone, without JupyterLab's side bars; ``way`` is where another
+    front end shows it (``notebooks`` is Notebook 7's).
 
     At the end no page may have asked anything of a host other than this machine.
     """
     opened: list[tuple[str, Book]] = []
 
-    def _open(name: str, *, width: int = 1100, height: int = 1000, bare: bool = False) -> Book:
+    def _open(
+        name: str, *, width: int = 1100, height: int = 1000, bare: bool = False, way: str = ""
+    ) -> Book:
         context = browser.new_context(viewport={"width": width, "height": height})
         page = context.new_page()
         book = Book(page)
         page.on("request", lambda sent: book.requests.append(sent.url))
         workspace = f"{request.node.name}-{len(opened)}".replace("[", "-").replace("]", "")
-        way = "doc" if bare else "lab"
-        page.goto(f"{lab.url}/{way}/workspaces/{workspace}/tree/{name}", wait_until="load")
+        way = way or f"{'doc' if bare else 'lab'}/workspaces/{workspace}/tree"
+        page.goto(f"{lab.url}/{way}/{name}", wait_until="load")
         page.wait_for_selector(f"{CELL} .cm-content", timeout=60_000)
         opened.append((name, book))
         book.idle()

@@ -24,6 +24,7 @@ from aiki_kernel.health.plan import Plan
 from aiki_kernel.health.probe import probes
 from aiki_kernel.health.reading import Reading
 from aiki_kernel.health.sampler import Sample, Sampler
+from aiki_kernel.mind.ledger import Ledger
 
 ALERTS = Path(aiki_kernel.health.__file__).parent / "alerts.yml"
 
@@ -130,6 +131,13 @@ def test_counters_come_from_the_ledger_and_grow_over_restarts(plan: Plan, paths:
     assert 'aiki_stage_duration_seconds_count{stage="route"} 1' in text
     assert 'aiki_recall_hits_bucket{le="4"} 1' in text
     assert 'aiki_recall_searches_total{backend="mojo"} 1' in text
+    assert 'stage="remember"' not in text
+    ledger = Ledger(paths.ledger)
+    ledger.remembered(0.004)
+    assert 'stage="remember"' not in render(everything(), plan, counted(plan), 1, 0)
+    ledger.close()
+    text = render(everything(), plan, counted(plan), 1, 0)
+    assert 'aiki_stage_duration_seconds_bucket{stage="remember",le="0.005"} 1' in text
     booked(paths, 1, ago_s=9e6, input_tokens=1, persona="analyst")  # booked late
     assert counted(plan, first).tokens == counted(plan).tokens
     assert first.tokens["input", "m", "analyst"] == 21

@@ -24,6 +24,7 @@ from aiki_kernel.health.plan import Endpoint, Plan
 from aiki_kernel.health.probe import probes
 from aiki_kernel.health.reading import Reading
 from aiki_kernel.health.sampler import Sampler
+from aiki_kernel.mind.ledger import Ledger
 
 
 def look(plan: Plan, name: str) -> Reading:
@@ -311,8 +312,14 @@ def test_errors_and_waiting_times_of_the_last_hour(plan: Plan, paths: Paths) -> 
     assert (found.state, found.facts["errors"]) == ("degraded", 2)
     assert "house/m" in found.reason
     assert look(plan, "latency").facts["first_token"]["calls"] == 2
-    booked(paths, 2, first_token_s=90.0)
-    assert look(plan, "latency").state == "degraded"
+    booked(paths, 2, first_token_s=90.0, recall_s=0.02, route_s=0.001)
+    ledger = Ledger(paths.ledger)
+    ledger.remembered(0.005, spooled=True)
+    ledger.close()
+    slow = look(plan, "latency")
+    assert slow.state == "degraded"
+    assert slow.facts["recall"]["calls"] == slow.facts["route"]["calls"] == 2
+    assert slow.facts["remember"] == {"p50_s": 0.005, "p95_s": 0.005, "calls": 1}
 
 
 def test_a_ledger_of_the_first_format_is_read_and_never_changed(plan: Plan, paths: Paths) -> None:
@@ -324,4 +331,5 @@ def test_a_ledger_of_the_first_format_is_read_and_never_changed(plan: Plan, path
     before = paths.ledger.read_bytes()
     assert look(plan, "answers").state == "ok"
     assert look(plan, "cost").state == "ok"
+    assert look(plan, "latency").state == "ok"
     assert paths.ledger.read_bytes() == before

@@ -63,8 +63,14 @@ class TestConformance(_WithServer, jkt.KernelTests):
         {"text": "%aiki_mem", "matches": {"%aiki_memory"}},
         {"text": P + "zi", "matches": {"zip"}},
     )
-    complete_code_samples = ("tell me a story", "what's up?", P + "1 + 1", "%aiki_model -h")
-    incomplete_code_samples = (P + "def f(x):\n  x*2", "Look at this:\n```python\nx = 1")
+    complete_code_samples = (
+        *("tell me a story", "what's up?", "%aiki_model -h"),
+        *(P + "1 + 1", P + "x = 1\n", P + "x = 1\nprint(x)"),
+    )
+    incomplete_code_samples = (
+        *(P, P + "x = 1", P + "def f(x):\n  x*2"),
+        *("%%aiki --model local", "Look at this:\n```python\nx = 1"),
+    )
     invalid_code_samples = (P + "import = 7q",)
     code_page_something = "?zip"
     code_generate_error = "%%aiki --model test/401\nhello"

@@ -9,6 +9,8 @@ import pytest
 from fault_server import FaultServer
 from notebook_driver import PYTHON, Notebook, Ran, card_id, stop_by_card
 
+pytestmark = pytest.mark.alone
+
 LIMIT_S = 0.25
 
 STATES = {

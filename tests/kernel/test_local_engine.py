@@ -12,7 +12,7 @@ from notebook_driver import Notebook, Ran
 
 from aiki_kernel.models.weights import for_tests
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 LIMIT_S = 0.25
 

@@ -196,7 +196,8 @@ def test_empty_cells_do_nothing(notebook: Notebook, server: FaultServer) -> None
 def test_kernel_info_speaks_of_prose(notebook: Notebook) -> None:
     info = notebook.ask("kernel_info_request", {})
     assert info["language_info"]["name"] == "aiki"
-    assert info["language_info"]["codemirror_mode"] == "markdown"
+    mode = info["language_info"]["codemirror_mode"]
+    assert mode == {"name": "aiki", "mime": "text/x-markdown"}  # the second without our extension
     assert "debugger" not in info["supported_features"]
     assert "kernel subshells" in info["supported_features"]
 
@@ -236,6 +237,7 @@ def test_shift_tab(notebook: Notebook) -> None:
     assert not notebook.inspect("some qwertyuiop prose", 8)["found"]
 
 
+@pytest.mark.alone
 def test_tab_and_shift_tab_answer_while_a_cell_streams(notebook: Notebook) -> None:
     notebook.complete("%aiki_memory se")
     id_ = notebook.send("%%aiki --model test/slow\nhello", cell="busy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -189,6 +190,9 @@ def test_ask_works_from_plain_python(aiki_home: Path, fault_server: FaultServer)
         added = aiki.memory.add("The budget is 300 kroner.")
         assert aiki.memory.get(added.id).data == "The budget is 300 kroner."
         assert aiki.usage()
+    with sqlite3.connect(aiki.paths.ledger) as ledger:
+        ((seconds,),) = ledger.execute("SELECT seconds FROM remembered").fetchall()
+    assert 0 < seconds < 60
 
 
 async def test_ask_works_inside_a_running_loop(aiki_home: Path, fault_server: FaultServer) -> None:

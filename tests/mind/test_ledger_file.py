@@ -174,15 +174,24 @@ def test_a_cut_file_is_kept_and_what_can_be_read_is_carried_over(crashed, tmp_pa
         assert carried in (len(found), len(found) + 1)  # the new row may be among them
 
 
+def lose_a_page_of_calls(path: Path, page: int = 4096) -> None:
+    """Overwrite the first leaf of a table that holds more than a few rows."""
+    whole = path.read_bytes()
+    leaf = next(
+        at
+        for at in range(page, len(whole), page)
+        if whole[at] == 0x0D and int.from_bytes(whole[at + 3 : at + 5], "big") > 5
+    )
+    with path.open("r+b") as file:
+        file.seek(leaf)
+        file.write(b"\xff" * page)
+
+
 def test_most_of_a_file_that_lost_one_page_is_carried_over(crashed, tmp_path):
     path = tmp_path / "copy" / "ledger.sqlite"
     torn(crashed, path, "-wal", random.Random(1))
     path.with_name("ledger.sqlite-wal").unlink()
-    page = 4096
-    leaf = path.read_bytes().index(b"\x0d", 6 * page) // page  # a leaf of a table
-    with path.open("r+b") as file:
-        file.seek(leaf * page)
-        file.write(b"\xff" * page)
+    lose_a_page_of_calls(path)
     ledger = Ledger(path)
     ledger.rows()
     ledger.record(replace(ENTRY, turn_id="after"))
@@ -203,9 +212,7 @@ def test_labels_of_a_damaged_file_are_carried_over_too(crashed, tmp_path):
     book.put(*labels)
     book.file.use(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), verb="read")
     book.file.close()
-    with path.open("r+b") as file:  # a leaf of the calls
-        file.seek(path.read_bytes().index(b"\x0d", 6 * 4096) // 4096 * 4096)
-        file.write(b"\xff" * 4096)
+    lose_a_page_of_calls(path)
     ledger = Ledger(path)
     ledger.rows()
     ledger.record(ENTRY)

@@ -224,6 +224,7 @@ def test_a_file_that_does_not_fit_is_one_line(learned: Learned, tmp_path: Path, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.alone
 def test_a_decision_takes_under_two_milliseconds(learned: Learned) -> None:
     """The limit that the issue names, without embedding; the median, on a message as usual."""
     texts = [HARD, EASY, "How do I sort a list of dicts by two keys in Python? " * 4]
@@ -238,6 +239,7 @@ def test_a_decision_takes_under_two_milliseconds(learned: Learned) -> None:
         assert statistics.median(seconds) < 0.002, judge.name
 
 
+@pytest.mark.alone
 def test_a_decision_over_thousands_of_labels_takes_under_two_milliseconds(tmp_path: Path) -> None:
     """As many as the public tables have, embeddings included; to embed is not part of it."""
     texts, weak, strong = labelled(200)

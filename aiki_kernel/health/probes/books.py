@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from typing import Any
@@ -17,8 +18,10 @@ _COST = """SELECT coalesce(sum(cost_usd), 0.0), coalesce(sum(cost_usd IS NULL), 
 _ERRORS = """SELECT CASE name WHEN '' THEN model ELSE name END, count(*),
  sum(error IS NOT NULL AND NOT interrupted) FROM entry WHERE at >= ? GROUP BY 1 ORDER BY 3 DESC"""
 _OLD_ERRORS = _ERRORS.replace("CASE name WHEN '' THEN model ELSE name END", "model")
-_TIMES = """SELECT stage, latency_s, first_token_s FROM entry
+_TIMES = """SELECT stage, latency_s, first_token_s, recall_s, route_s FROM entry
  WHERE at >= ? AND error IS NULL AND NOT interrupted ORDER BY at DESC LIMIT 5000"""
+_OLD_TIMES = _TIMES.replace("recall_s, route_s", "NULL, NULL")
+_REMEMBERED = "SELECT seconds FROM remembered WHERE at >= ? ORDER BY at DESC LIMIT 5000"
 
 
 class Cost:
@@ -92,12 +95,7 @@ class Latency:
 
     def measure(self, moment: Moment) -> Reading:
         with moment.ledger() as ledger:
-            rows = ledger.execute(_TIMES, (moment.wall - _HOUR_S,)).fetchall() if ledger else []
-        stages: dict[str, list[float]] = {}
-        for stage, latency, first in rows:
-            stages.setdefault(stage, []).append(latency)
-            if first is not None:
-                stages.setdefault("first_token", []).append(first)
+            stages = _times(ledger, moment.wall - _HOUR_S) if ledger else {}
         facts: dict[str, Any] = {}
         for stage, seconds in stages.items():
             seconds.sort()
@@ -122,6 +120,23 @@ def _rows(ledger: sqlite3.Connection, since: float) -> list[tuple[str, int, int]
         return ledger.execute(_ERRORS, (since,)).fetchall()
     except sqlite3.OperationalError:  # a ledger of the first format, which nobody has written to
         return ledger.execute(_OLD_ERRORS, (since,)).fetchall()
+
+
+def _times(ledger: sqlite3.Connection, since: float) -> dict[str, list[float]]:
+    """Seconds by stage; the formats before lack some stages."""
+    try:
+        rows = ledger.execute(_TIMES, (since,)).fetchall()
+    except sqlite3.OperationalError:
+        rows = ledger.execute(_OLD_TIMES, (since,)).fetchall()
+    stages: dict[str, list[float]] = {}
+    for stage, *seconds in rows:
+        for name, one in zip((stage, "first_token", "recall", "route"), seconds, strict=True):
+            if one is not None:
+                stages.setdefault(name, []).append(one)
+    with contextlib.suppress(sqlite3.OperationalError):  # before format 4 nobody noted it
+        if remembered := [one for (one,) in ledger.execute(_REMEMBERED, (since,))]:
+            stages["remember"] = remembered
+    return stages
 
 
 def _quantile(ordered: list[float], part: float) -> float:

@@ -154,6 +154,7 @@ def test_a_schema_nested_beyond_reason_is_refused(words: Vocabulary) -> None:
         words.constraint(schema, 100)
 
 
+@pytest.mark.alone
 def test_a_step_is_cheap(words: Vocabulary) -> None:
     """Printed, not asserted to the millisecond: the machine may be busy."""
     seconds: list[float] = []

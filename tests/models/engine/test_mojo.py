@@ -292,6 +292,7 @@ def test_several_conversations_in_one_step(swift: LocalModel) -> None:
         engine.step([1, 2], [together[0], together[0]])
 
 
+@pytest.mark.alone
 def test_a_prompt_is_left_soon(swift: LocalModel) -> None:
     ids = (swift.tokenizer.encode(TEXT) * 200)[:4000]
     for wait in (0.05, 0.3):

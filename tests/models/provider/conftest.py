@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,8 @@ async def line(
 ) -> AsyncIterator[Line]:
     for name, value in fault_server.environment().items():
         monkeypatch.setenv(name, value)
-    timeouts = {"connect": 1.0, "first_token": 0.6, "between_tokens": 0.4, "retries": 2}
+    importlib.import_module("openai.resources.chat")  # its second is not the server's
+    timeouts = {"connect": 1.0, "first_token": 1.2, "between_tokens": 0.6, "retries": 2}
     provider = Provider(load(timeouts=timeouts), backoff_s=0.01)
     yield Line(provider, fault_server)
     await provider.aclose()

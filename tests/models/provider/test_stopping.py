@@ -11,6 +11,8 @@ from contextlib import suppress
 import pytest
 from fault_server import Scenario
 
+pytestmark = pytest.mark.alone
+
 LIMIT_S = 0.25
 
 

@@ -1,0 +1,296 @@
+// What all widgets of AIKI share. A plain ES module: no bundler, nothing fetched.
+//
+// A widget says `import { el, live } from "./aiki.js";` on one line. anywidget loads one file, so
+// aiki_kernel/display/front_end.py puts this text in the line's place; vitest imports both files.
+// Text reaches the page by textContent only: memories, names of models and reasons are other
+// people's text and must never be markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+const TIE = 1e-9; // halves go up, as in Python
+const LEAST_USD = 1e-6;
+
+// ---- reading what came over the wire -----------------------------------------------------------
+
+export const list = (v) => (Array.isArray(v) ? v : []);
+export const dict = (v) => (v && typeof v === "object" && !Array.isArray(v) ? v : {});
+export const words = (v) => (v === null || v === undefined ? "" : String(v));
+// A figure: zero to 1e15, or null.
+export const number = (v) => (typeof v === "number" && v >= 0 && v <= 1e15 ? v : null);
+
+// ---- making elements ---------------------------------------------------------------------------
+
+// el("button", { class: "aiki-button", "aria-label": "Stop", onclick: stop }, "Stop")
+// A property of the element is set as one (hidden, disabled, value, onclick, title); `data` is a
+// dict for the dataset, `style` one for the style; anything else is an attribute. What is null is
+// left out, and what is false too, but for aria-*: that says "false". Strings become text.
+export function el(tag, props = {}, ...children) {
+  return furnish(document.createElement(tag), props, children);
+}
+
+// The same for SVG, where everything is an attribute.
+export function svg(tag, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+function furnish(made, props, children) {
+  for (const [name, value] of Object.entries(props ?? {})) {
+    if (value === null || value === undefined) continue;
+    if (name === "class") made.className = value;
+    else if (name === "data") Object.assign(made.dataset, value);
+    else if (name === "style") for (const [k, v] of Object.entries(value)) made.style.setProperty(k, v);
+    else if (name.startsWith("aria-")) made.setAttribute(name, String(value));
+    else if (name.startsWith("on") || (name in made && name !== "list")) made[name] = value;
+    else if (value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
+  return made;
+}
+
+// Other people's text: one that reads from right to left does not turn what stands around it.
+export const said = (text, name = "") => el("bdi", name ? { class: name } : {}, words(text));
+
+// Put `nodes` into `parent` unless they are there already: moved nodes lose focus and animation.
+export function place(parent, nodes) {
+  const same =
+    parent.childNodes.length === nodes.length && nodes.every((n, i) => parent.childNodes[i] === n);
+  if (!same) parent.replaceChildren(...nodes);
+}
+
+// Written only when it changes: a screen reader speaks every change of a live region.
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+// The outermost element of a widget, put into `host`: <section class="aiki aiki-NAME">.
+// Lab's own shortcuts would take Enter and the arrows first, so they are off inside; Escape gives
+// the keyboard back to the notebook.
+export function frame(host, name, label) {
+  const root = el("section", {
+    class: `aiki aiki-${name}`,
+    "aria-label": label,
+    data: { lmSuppressShortcuts: "true" },
+  });
+  keys(root, {
+    Escape: () => {
+      const cell = root.closest(".jp-Cell") ?? root.closest(".jp-Notebook");
+      if (cell) cell.focus();
+      else document.activeElement?.blur?.();
+    },
+  });
+  host.replaceChildren(root);
+  return root;
+}
+
+// ---- following the model -----------------------------------------------------------------------
+
+// Call `redraw` now and after each message that changes one of `names`: once a message, though it
+// changes several. Returns what ends it.
+export function live(model, names, redraw) {
+  let asked = false;
+  let over = false;
+  const soon = () => {
+    if (asked) return;
+    asked = true;
+    queueMicrotask(() => {
+      asked = false;
+      if (!over) redraw();
+    });
+  };
+  for (const name of names) model.on(`change:${name}`, soon);
+  redraw();
+  return () => {
+    over = true;
+    for (const name of names) model.off(`change:${name}`, soon);
+  };
+}
+
+// ---- the keyboard ------------------------------------------------------------------------------
+
+// keys(node, { Enter: f, Escape: g, ArrowDown: h }): what has a handler is done and goes no
+// further. With Ctrl, Alt or Meta a key belongs to somebody else. A handler that returns false
+// did not want the key.
+export function keys(node, handlers) {
+  node.addEventListener("keydown", (event) => {
+    const handler = handlers[event.key];
+    if (!handler || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (handler(event) === false) return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
+// One Tab stop for many items (`selector` inside `root`); arrows, Home and End go among them.
+// Call what it returns after items were made anew.
+export function roving(root, selector) {
+  const items = () => [...root.querySelectorAll(selector)].filter((item) => !item.hidden);
+  const mark = (chosen) => {
+    for (const item of items()) item.tabIndex = item === chosen ? 0 : -1;
+  };
+  const go = (pick) => () => {
+    const all = items();
+    const at = all.indexOf(document.activeElement?.closest?.(selector));
+    if (at < 0) return false;
+    const next = all[Math.max(0, Math.min(all.length - 1, pick(at, all.length)))];
+    mark(next);
+    next.focus();
+    return true;
+  };
+  const [back, on] = [go((at) => at - 1), go((at) => at + 1)];
+  keys(root, {
+    ArrowUp: back,
+    ArrowLeft: back,
+    ArrowDown: on,
+    ArrowRight: on,
+    Home: go(() => 0),
+    End: go((_, count) => count - 1),
+  });
+  root.addEventListener("focusin", (event) => {
+    const item = event.target.closest?.(selector);
+    if (item && root.contains(item)) mark(item);
+  });
+  const renew = () => {
+    const all = items();
+    mark(all.find((item) => item.tabIndex === 0 && item.dataset.key) ?? all[0]);
+  };
+  renew();
+  return renew;
+}
+
+// Redraw without losing the reader's place: the element with the same data-key gets the focus and
+// the cursor back. When it is gone, `root`'s first control has the focus.
+export function keepFocus(root, redraw) {
+  const held = document.activeElement;
+  const had = root.contains(held) ? held.closest("[data-key]")?.dataset.key : undefined;
+  const span = had !== undefined && typeof held.selectionStart === "number"
+    ? [held.selectionStart, held.selectionEnd]
+    : null;
+  redraw();
+  if (had === undefined || root.contains(document.activeElement)) return;
+  const now =
+    [...root.querySelectorAll("[data-key]")].find((node) => node.dataset.key === had) ??
+    root.querySelector("button:not([disabled]),input,select,summary,[tabindex='0']");
+  now?.focus();
+  if (span && now?.setSelectionRange) now.setSelectionRange(...span);
+}
+
+// ---- figures in words, as in aiki_kernel/display/facts.py ---------------------------------------
+
+export const whole = (v) => Math.floor(v + 0.5);
+export const grouped = (v) => Math.trunc(v).toLocaleString("en-US");
+
+// `<1 ms`, `480 ms`, `2.4 s`, `1 min 12 s`
+export function duration(s) {
+  if (s < 0.001) return "<1 ms";
+  if (s < 0.9995) return `${whole(s * 1000)} ms`;
+  if (s < 59.95) return `${(s + TIE).toFixed(1)} s`;
+  return `${Math.floor(whole(s) / 60)} min ${whole(s) % 60} s`;
+}
+
+// `0.21 ms`, `3.4 ms`, `120 ms`
+export function milliseconds(ms) {
+  if (ms < 9.95) return `${(ms + TIE).toFixed(ms < 0.995 ? 2 : 1)} ms`;
+  return `${whole(ms)} ms`;
+}
+
+// `$0.0123`, `~$0.00031`: two digits that count, and cents at least
+export function dollars(usd, mark = "") {
+  if (usd === 0) return "$0";
+  if (usd < LEAST_USD) return `${mark}<$0.000001`;
+  const digits = Math.max(2, 1 - Math.floor(Math.log10(usd)));
+  return `${mark}$${(usd * (1 + TIE)).toFixed(digits)}`;
+}
+
+// `1,412 → 38 tokens (8 cached)`
+export function tokens(usage) {
+  const sides = [number(usage.input_tokens), number(usage.output_tokens)];
+  if (sides.every((side) => side === null)) return "";
+  const mark = usage.estimated ? "~" : "";
+  const [given, made] = sides.map((v) => (v === null ? "?" : mark + grouped(v)));
+  const cached = number(usage.cached_tokens);
+  return `${given} → ${made} tokens${cached >= 1 ? ` (${grouped(cached)} cached)` : ""}`;
+}
+
+export function speed(rate) {
+  const r = number(rate);
+  if (!r) return "";
+  return r >= 9.95 ? `${whole(r)} tok/s` : `${(r + TIE).toFixed(1)} tok/s`;
+}
+
+// How long ago, of seconds: `now`, `40 s ago`, `12 min ago`, `3 h ago`
+export function age(seconds) {
+  if (seconds < 2) return "now";
+  if (seconds < 120) return `${Math.floor(seconds)} s ago`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min ago`;
+  return `${Math.floor(seconds / 3600)} h ago`;
+}
+
+// How long ago, of an ISO date: `44 minutes ago`, `yesterday`, `2 years ago`
+export function ago(iso, now = Date.now()) {
+  const then = Date.parse(iso);
+  if (Number.isNaN(then)) return words(iso).slice(0, 32);
+  const seconds = (then - now) / 1000;
+  const say = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  for (const [unit, size] of [
+    ["year", 31557600],
+    ["month", 2629800],
+    ["week", 604800],
+    ["day", 86400],
+    ["hour", 3600],
+    ["minute", 60],
+  ]) {
+    if (Math.abs(seconds) >= size) return say.format(Math.trunc(seconds / size), unit);
+  }
+  return "just now";
+}
+
+// `14:05`, in the reader's own time zone, of seconds since 1970
+export function clock(wall) {
+  const at = new Date(wall * 1000);
+  const two = (n) => String(n).padStart(2, "0");
+  return `${two(at.getHours())}:${two(at.getMinutes())}`;
+}
+
+// ---- a small line ------------------------------------------------------------------------------
+
+// The `d` of an SVG path through `line`; null is a gap and lifts the pen.
+export function path(line, width, height) {
+  const values = line.filter((v) => number(v) !== null);
+  if (!values.length || line.length < 2) return "";
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  let drawn = "";
+  let down = false;
+  line.forEach((value, index) => {
+    if (number(value) === null) {
+      down = false;
+      return;
+    }
+    const share = high > low ? (value - low) / (high - low) : 0.5;
+    const x = (index * width) / (line.length - 1);
+    drawn += `${down ? "L" : "M"}${x.toFixed(1)} ${(1 + (height - 2) * (1 - share)).toFixed(1)}`;
+    down = true;
+  });
+  return drawn;
+}
+
+// <svg class="aiki-spark"> through `line`, named `label`; an empty one keeps its room.
+export function spark(line, label, width = 96, height = 18) {
+  const drawn = path(line, width, height);
+  return svg(
+    "svg",
+    {
+      class: "aiki-spark",
+      viewBox: `0 0 ${width} ${height}`,
+      width,
+      height,
+      role: drawn && "img",
+      "aria-label": drawn && label,
+      "aria-hidden": drawn ? null : "true",
+    },
+    drawn ? svg("path", { d: drawn }) : null,
+  );
+}
