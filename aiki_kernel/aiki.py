@@ -204,8 +204,18 @@ class Aiki:
         finally:
             await events.aclose()
 
-    def stream(self, text: str, **options: Any) -> AsyncGenerator[Event, None]:
-        """The events of the answer to ``text``; ``options`` are fields of :class:`Message`."""
+    def stream(
+        self, text: str, *, schema: Any = None, **options: Any
+    ) -> AsyncGenerator[Event, None]:
+        """The events of the answer to ``text``; ``options`` are fields of :class:`Message`.
+
+        ``schema`` (a pydantic model, a dataclass, a TypedDict, or a JSON schema as a dict) makes
+        the answer JSON of that form, and ``Completed.object`` its value.
+        """
+        if schema is not None:
+            from aiki_kernel.mind.form import of
+
+            options["form"] = of(schema)
         return self.respond(Message(text, **options))
 
     async def aclose(self) -> None:
@@ -225,17 +235,18 @@ class Aiki:
 
     # -- synchronous ------------------------------------------------------------------------
 
-    def ask(self, text: str, **options: Any) -> Reply:
+    def ask(self, text: str, *, schema: Any = None, **options: Any) -> Reply:
         """Answer ``text`` as the next turn of this object's conversation and remember it.
 
         ``options`` are fields of :class:`Message`: ``model``, ``persona``, ``parameters``, ...
+        With a ``schema``, as :meth:`stream` takes it, ``Reply.object`` is the validated value.
         Returns when the turn is durable.
         Raises :class:`aiki_kernel.errors.AikiError` when no answer can be had.
         """
 
         async def run() -> Reply:
             builder = ReplyBuilder()
-            async for event in self.stream(text, **options):
+            async for event in self.stream(text, schema=schema, **options):
                 builder.add(event)
             return builder.reply
 

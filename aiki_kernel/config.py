@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aiki_kernel.config_attachments import Attachments as Attachments
 from aiki_kernel.config_cache import Cache as Cache
 from aiki_kernel.config_curation import Curation as Curation
 from aiki_kernel.config_health import Health as Health
@@ -182,6 +183,7 @@ class Settings(BaseSettings):
     consult: Consult = Consult()
     budget: Budget = Budget()
     cache: Cache = Cache()
+    attachments: Attachments = Attachments()
     otel: Otel = Otel()
     health: Health = Health()
 

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "aiki_kernel"
 FLOORS = [
     {
         "config",
+        "config_attachments",
         "config_cache",
         "config_curation",
         "config_health",
@@ -26,7 +27,7 @@ FLOORS = [
     {"mind"},
     {"daemon"},
     {"aiki_memory"},
-    {"aiki", "display"},
+    {"aiki", "attachments", "display"},
     {"commands"},
     {"kernel", "cli"},
 ]

@@ -294,3 +294,54 @@ export function spark(line, label, width = 96, height = 18) {
     drawn ? svg("path", { d: drawn }) : null,
   );
 }
+
+// ---- asking the kernel --------------------------------------------------------------------------
+
+// const ask = asking(model); const told = await ask("page", { wanted }); ask.end();
+// What aiki_kernel/display/asked.py answers. `told.error` is one line for the reader. With
+// `newest` an older question of the same `what` is given up: its answer is null.
+const AGAIN_MS = 2000;
+
+export function asking(model, patience = 30000) {
+  const view = Math.random().toString(36).slice(2);
+  const waiting = new Map();
+  const last = {};
+  let count = 0;
+  const settle = (id, told) => {
+    const one = waiting.get(id);
+    if (!one) return;
+    waiting.delete(id);
+    clearTimeout(one.timer);
+    clearInterval(one.again);
+    one.resolve(told);
+  };
+  const heard = (content) => {
+    if (dict(content).type === "answer") settle(content.id, content);
+  };
+  const silent = { error: "The kernel does not answer: is it running? Then run the cell again." };
+  const ask = (what, more = {}, newest = false) =>
+    new Promise((resolve) => {
+      const id = `${view}-${++count}`;
+      if (newest) {
+        settle(last[what], null);
+        last[what] = id;
+      }
+      const send = () => {
+        try {
+          model.send({ ...more, type: "ask", id, view, what });
+        } catch {
+          settle(id, silent);
+        }
+      };
+      const timer = setTimeout(() => settle(id, silent), patience);
+      // Words sent before JupyterLab has a subshell for them wait behind a cell.
+      waiting.set(id, { resolve, timer, again: setInterval(send, AGAIN_MS) });
+      send();
+    });
+  ask.end = () => {
+    model.off("msg:custom", heard);
+    for (const id of [...waiting.keys()]) settle(id, null);
+  };
+  model.on("msg:custom", heard);
+  return ask;
+}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from aiki_kernel.commands.bench_chart import charted
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.registry import command
 from aiki_kernel.commands.tables import Column, Table
@@ -28,6 +29,7 @@ def generate(
     ``times`` is how many times as fast the Mojo engine is than that row, in the same run. With a
     busy process on each core, it is how many times as fast all threads are than that row's one.
     """
+    from aiki_kernel.display.roofline_chart import roofline_chart
     from aiki_kernel.models import weights
     from aiki_kernel.models.bench_divergence import read_text
     from aiki_kernel.models.bench_generate import measure
@@ -79,7 +81,7 @@ def generate(
     if "second_of_first" in data:
         told += f" A second turn takes {data['second_of_first']:.0%} of the first to begin."
     told = " ".join([told, *data["notes"]])
-    return Result(data, f"{table.text(context)}\n\n{told}", f"{table.html()}<p>{told}</p>")
+    return charted(context, data, roofline_chart(data), [table], [told])
 
 
 def _divergence(kl: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from aiki_kernel.commands.bench_chart import charted
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.registry import command
 from aiki_kernel.commands.tables import Column, Table
@@ -46,11 +47,9 @@ def search(
     file = data.expanduser() if data else find_data(context.paths.home)
     found = search_table(numbers, data=file, peers=peers, limit=limit, progress=_progress(context))
     tables, told = tables_of(found), notes_of(found)
-    text = "\n\n".join([*(table.text(context) for table in tables), *told])
-    shown = "".join([*(table.html() for table in tables), *(f"<p>{line}</p>" for line in told)])
-    if any("p50_ms" in row for row in found["rows"]):
-        shown = search_chart(found).html() + shown
-    return Result(found, text, shown, status=1 if found["failed"] else 0)
+    chart = search_chart(found) if any("p50_ms" in row for row in found["rows"]) else None
+    status = 1 if found["failed"] else 0
+    return charted(context, found, chart, tables, told, status=status)
 
 
 def _sizes(text: str) -> list[int]:

@@ -15,6 +15,7 @@ from aiki_kernel.commands.model import names as model_names
 from aiki_kernel.commands.parser import table
 from aiki_kernel.commands.persona import names as persona_names
 from aiki_kernel.commands.registry import command
+from aiki_kernel.commands.session_preview import composed
 from aiki_kernel.errors import AikiError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def _shown(context: Context, text: str) -> Reply:
     else:
         view = Lines()
     began = time.monotonic()
-    address = context.aiki.personas.addressed(text).checked()
-    chosen = address.persona or None
-    reply = answer(context.aiki, address.text, view, persona=chosen, note=address.note)
+    message = composed(context, text)
+    options = {name: getattr(message, name) for name in ("persona", "note", "typed", "attached")}
+    reply = answer(context.aiki, message.text, view, **options)
     for note in notes(reply):
         _beside(context, note)
     if not context.as_json and reply.finish_reason != "interrupted":

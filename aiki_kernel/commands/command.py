@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +52,8 @@ class Context:
 
     Settings, paths and ``Aiki`` come to be when they are first asked for, so that help and
     completion cost nothing. ``width`` is in columns; ``color`` allows ANSI codes in texts;
-    ``as_json`` says that only one JSON document may be printed.
+    ``as_json`` says that only one JSON document may be printed; ``namespace`` are the names that
+    a message may have in braces.
     """
 
     face: Face
@@ -62,6 +63,7 @@ class Context:
     width: int = 100
     color: bool = False
     as_json: bool = False
+    namespace: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _aiki: Aiki | None = field(default=None, repr=False)
 
     @cached_property

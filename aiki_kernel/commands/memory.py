@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from aiki_kernel.commands import memory_ask as memory_ask
 from aiki_kernel.commands import memory_audit as memory_audit
+from aiki_kernel.commands import memory_browse as memory_browse
 from aiki_kernel.commands import memory_curation as memory_curation
 from aiki_kernel.commands import memory_forget as memory_forget
 from aiki_kernel.commands import memory_moves as memory_moves

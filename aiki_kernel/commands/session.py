@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Annotated, Any
 
+from aiki_kernel.commands import session_preview as session_preview  # registers preview
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.registry import command

@@ -104,6 +104,14 @@ class Table:
         title = f"<caption>{escape(self.title)}</caption>" if self.title else ""
         return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    def facts(self) -> dict[str, Any]:
+        """As a widget takes it: ``title``, ``columns`` and ``rows`` of words."""
+        return {
+            "title": self.title,
+            "columns": [{"title": c.title, "right": c.right} for c in self._columns()],
+            "rows": [[_cell(value) for value in row] for row in self.rows],
+        }
+
     def _columns(self) -> list[Column]:
         return [c if isinstance(c, Column) else Column(c) for c in self.columns]
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiki_kernel.daemon.browse_admin import BrowseAdmin
 from aiki_kernel.daemon.client import recall_from_json, record_from_json, scope_to_json
 from aiki_kernel.daemon.door import Door
 from aiki_kernel.daemon.wave_admin import WaveAdmin
@@ -31,7 +32,7 @@ Progress = Callable[[int, int], None]
 _LONG_S = 600.0
 
 
-class MemoryAdmin(WaveAdmin):
+class MemoryAdmin(WaveAdmin, BrowseAdmin):
     """All of the memory's methods. Each raises the :class:`AikiError` that the memory raised."""
 
     def __init__(self, door: Door) -> None:

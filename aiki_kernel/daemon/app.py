@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aiki_kernel.daemon import memory_routes, openai_routes, wave_routes
+from aiki_kernel.daemon import browse_routes, memory_routes, openai_routes, wave_routes
 from aiki_kernel.daemon.engine import Engine
 from aiki_kernel.daemon.exchange import error_response, in_thread, read_json, refusal
 from aiki_kernel.daemon.wire import STOPPING
@@ -43,6 +43,7 @@ def create_app(engine: Engine, *, stop: Stop | None = None, token: str = "") -> 
             Route("/shutdown", _shutdown, methods=["POST"]),
             *memory_routes.ROUTES,
             *wave_routes.ROUTES,
+            *browse_routes.ROUTES,
             *openai_routes.ROUTES,
         ],
         exception_handlers={

@@ -16,6 +16,7 @@ import anywidget
 import traitlets
 
 from aiki_kernel.display import front_end
+from aiki_kernel.display.asked import heard_beside_cells
 from aiki_kernel.display.board_facts import Board
 from aiki_kernel.display.static_board import render_html, render_text
 
@@ -41,6 +42,7 @@ class HealthBoard(anywidget.AnyWidget):
         self._over = False
         self._thread: threading.Thread | None = None
         self.on_msg(self._receive)
+        heard_beside_cells(self)
 
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """``(data, metadata)`` of the live board, with HTML and text for other front ends."""

@@ -51,12 +51,9 @@ class Chart:
     def svg(self) -> str:
         """The drawing. Raises ValueError when no line has a point."""
         lines = [line for line in self.lines if line.points]
-        if not lines:
-            raise ValueError("a chart needs at least one point")
-        xs = [x for line in lines for x, _ in line.points]
-        ys = [y for line in lines for _, y in line.points]
-        across = _Scale(*_widened(min(xs), max(xs)), LEFT, WIDTH - RIGHT)
-        down = _Scale(*_decades(min(ys), max(ys)), HEIGHT - BOTTOM, TOP)
+        wide, high = self.spans()
+        across = _Scale(*wide, LEFT, WIDTH - RIGHT)
+        down = _Scale(*high, HEIGHT - BOTTOM, TOP)
         parts = [
             f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' "
             f"width='{WIDTH}' height='{HEIGHT}' role='img' {FONT}>",
@@ -71,6 +68,22 @@ class Chart:
             parts += _drawn(line, across, down)
         parts += _labels(lines, across, down)
         return "\n".join([*parts, "</svg>"])
+
+    def spans(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """What the x and the y axis span, as decimal logarithms. Raises ValueError when no line
+        has a point."""
+        points = [point for line in self.lines for point in line.points]
+        if not points:
+            raise ValueError("a chart needs at least one point")
+        xs, ys = zip(*points, strict=True)
+        return _widened(min(xs), max(xs)), _decades(min(ys), max(ys))
+
+    def marked(self) -> tuple[list[float], list[float]]:
+        """The numbers that stand at the x and the y axis."""
+        (left, right), (bottom, top) = self.spans()
+        tens = [10.0**power for power in range(math.ceil(left), math.floor(right) + 1)]
+        powers = range(math.floor(bottom), math.ceil(top) + 1)
+        return sorted(self.x_ticks) or tens, [10.0**power for power in powers]
 
     def html(self) -> str:
         """The drawing as an image, with the names of its lines for who cannot see it."""
@@ -89,13 +102,13 @@ class Chart:
 
     def _axes(self, across: _Scale, down: _Scale) -> list[str]:
         parts = []
-        for power in range(math.floor(down.low), math.ceil(down.high) + 1):
-            y = down(10.0**power)
+        x_marks, y_marks = self.marked()
+        for mark in y_marks:
+            y = down(mark)
             parts.append(_rule(LEFT, y, WIDTH - RIGHT, y))
-            parts.append(_text(LEFT - 8, y + 4, self.y_text(10.0**power), 12, SOFT, "end"))
-        first, last = math.ceil(across.low), math.floor(across.high)
+            parts.append(_text(LEFT - 8, y + 4, self.y_text(mark), 12, SOFT, "end"))
         free = [-math.inf, -math.inf]  # where the last number of each row ends
-        for x in sorted(self.x_ticks) or [10.0**power for power in range(first, last + 1)]:
+        for x in x_marks:
             at, text = across(x), self.x_text(x)
             half = _DIGIT * len(text) / 2
             row = int(at - half < free[0])  # a number too near to the one before goes below it

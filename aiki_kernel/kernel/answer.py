@@ -96,6 +96,9 @@ class View(Protocol):
 def bundle(reply: Reply) -> dict[str, Any]:
     """The answer for every front end; a cut one says so at its end."""
     mark = MARKS.get(reply.finish_reason, "")
+    if not mark and reply.metadata.get("form"):
+        fence = "`" * (3 if "```" not in reply.text else 5)
+        return {"text/markdown": f"{fence}json\n{reply.text}\n{fence}", "text/plain": reply.text}
     if not mark:
         return {"text/markdown": harmless(reply.text), "text/plain": reply.text}
     return {

@@ -12,21 +12,24 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from aiki_kernel.errors import AikiError, UsageError
+from aiki_kernel.attachments.interpolation import references
+from aiki_kernel.errors import AikiError
 from aiki_kernel.kernel.boards import Boards
-from aiki_kernel.kernel.bridge import Bridge
+from aiki_kernel.kernel.bridge import Bridge, in_thread
 from aiki_kernel.kernel.document import Document, Place, place
-from aiki_kernel.kernel.interpolation import interpolate
+from aiki_kernel.kernel.options import option_names, parse_options
 
 if TYPE_CHECKING:
     from aiki_kernel.aiki import Aiki
+    from aiki_kernel.attachments.composer import Composed
     from aiki_kernel.kernel.answer import View
     from aiki_kernel.kernel.keeping import Keeping
     from aiki_kernel.mind.conversation import Conversation, Exchange, Message
+    from aiki_kernel.mind.form import Form
     from aiki_kernel.mind.reply import Reply
 
 __all__ = ["Answering", "Chat", "Place", "option_names", "parse_options", "place"]
@@ -108,6 +111,7 @@ class Chat:
 
     async def _answer(self, text: str, options: str, place: Place, answering: Answering) -> Reply:
         message_options = parse_options(options)
+        preview = message_options.pop("preview", False)
         keep = message_options.pop("keep", False)
         modules = ["aiki_kernel.kernel.answer", "aiki_kernel.kernel.summary"]
         if not self._health_told:
@@ -121,18 +125,25 @@ class Chat:
         from aiki_kernel.mind.conversation import Message
         from aiki_kernel.mind.events import Delta
 
+        form = await self._form(message_options.pop("json", ""))
         # Before names in braces become values: no variable's text may say who answers.
         address = aiki.personas.addressed(text).checked()
         named = message_options.pop("persona", None)
+        composed = await self._composed(aiki, address.text)
         message = Message(
-            interpolate(address.text, self.shell.user_ns),
+            composed.text,
             cell_id=place.cell_id,
             notebook=self.notebook,
             model=message_options.pop("model", None),
             persona=address.persona or named,
             parameters=message_options,
             note=address.note,
+            typed=composed.typed,
+            attached=composed.attached,
+            form=form,
         )
+        if preview:
+            return await self._preview(message)
         await self.document.open(aiki, self.conversation, place)
         gone = self.conversation.drop(place.deleted)
         lines = self.document.lines(self.conversation, place.cell_id, len(gone))
@@ -145,7 +156,7 @@ class Chat:
             reply = await self._kept(aiki, message, lines)
             if reply is not None:
                 view.show(reply)
-                self._took_place(view, reply)
+                self._took_place(view, reply, reply if form is None else reply.object)
                 await self._settle(aiki, message, before, gone, reply, keep=True)
                 return reply
         who = message.persona or self.conversation.persona or aiki.settings.persona
@@ -157,6 +168,8 @@ class Chat:
             async for event in self.bridge.events(message, self.conversation):
                 summary.add(event)
                 delta = event.text if isinstance(event, Delta) else ""
+                if form is not None and delta and mode == "live":
+                    continue  # JSON comes whole, and is shown as JSON at the end
                 view.update(summary.reply(), delta)
         except asyncio.CancelledError:
             finish_reason = "interrupted"
@@ -165,13 +178,42 @@ class Chat:
             summary.lines += self._unseen_stale(before)
             reply = summary.reply(finish_reason)
             view.end(reply)
-            self._took_place(view, reply)
+            whole = form is not None and summary.completed
+            self._took_place(view, reply, reply.object if whole else reply)
             if not summary.completed:
                 # Beside the failure: an interrupt waits for no disk.
                 work = self._settle(aiki, message, before, gone, reply, keep=keep)
                 self._settling = asyncio.ensure_future(work)
         await self._settle(aiki, message, before, gone, reply, keep=keep)
         return reply
+
+    async def _composed(self, aiki: Any, text: str) -> Composed:
+        """The message with its references taken up, in a thread: files are read for it."""
+        from aiki_kernel.attachments.composer import Composed, Composer
+
+        if not references(text):
+            return Composed(text)
+        composer = Composer(aiki.settings.attachments, self.shell.user_ns, aiki.paths.home)
+        made: Composed = await in_thread(lambda: composer.compose(text))
+        return made
+
+    async def _form(self, schema: str) -> Form | None:
+        """The form that ``--json`` names, if there is one."""
+        if not schema:
+            return None
+        from aiki_kernel.attachments import schemas
+
+        found: Form = await in_thread(lambda: schemas.form(schema, self.shell.user_ns))
+        return found
+
+    async def _preview(self, message: Message) -> Reply:
+        """Show what would be sent, and the price; nothing is asked, booked or remembered."""
+        from aiki_kernel.commands import session_preview
+        from aiki_kernel.kernel.magics import context, show
+        from aiki_kernel.mind.reply import Reply
+
+        show(self.shell, await in_thread(lambda: session_preview.shown(context(self), message)))
+        return Reply("", metadata={"preview": True})
 
     async def _kept(self, aiki: Aiki, message: Message, lines: list[str]) -> Reply | None:
         """The answer that is pinned for this cell, put into the conversation; a line in
@@ -190,12 +232,19 @@ class Chat:
         if found.kept is None:
             return None
         reply = keeping.reply_of(found.kept, talk.session_id, lines)
+        if message.form is not None:
+            try:
+                _, value = await asyncio.to_thread(message.form.read, reply.text)
+            except ValueError:
+                lines.append("The kept answer does not have this form: it was asked anew.")
+                return None
+            reply = replace(reply, object=value)
         talk.put(keeping.exchange_of(reply, message))
         return reply
 
-    def _took_place(self, view: View, reply: Reply) -> None:
-        """An answer stands: variables, and what has to be said under others."""
-        self.shell.user_ns["reply"] = reply
+    def _took_place(self, view: View, reply: Reply, value: Any) -> None:
+        """An answer stands: ``reply`` is its ``value``, and others may have to say something."""
+        self.shell.user_ns["reply"] = value
         self._shown[str(reply.metadata.get("turn_id"))] = view
         self._mark_stale()
 
@@ -275,61 +324,3 @@ class Chat:
         if mode == "stdout":
             return StdoutView(publisher, answering.id)
         return FinalView(publisher, answering.id)
-
-
-def _yes(word: str) -> bool:
-    """Yes or no, in the words that people use."""
-    if word.lower() in ("yes", "on", "true", "ja"):
-        return True
-    if word.lower() in ("no", "off", "false", "nei"):
-        return False
-    raise UsageError(f"%%aiki: --cache wants yes or no, not {word!r}.")
-
-
-_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "--model": ("model", str),
-    "--persona": ("persona", str),
-    "--temperature": ("temperature", float),
-    "--max-tokens": ("max_tokens", int),
-    "--top-p": ("top_p", float),
-    "--seed": ("seed", int),
-    "--cache": ("cache", _yes),
-}
-
-
-_FLAGS: Mapping[str, str] = {"--keep": "keep"}
-"""Options that take no value."""
-
-
-def option_names() -> list[str]:
-    """What may stand after ``%%aiki``."""
-    return [*_OPTIONS, *_FLAGS]
-
-
-def parse_options(line: str) -> dict[str, Any]:
-    """The words after ``%%aiki`` as fields of a message.
-
-    Raises :class:`UsageError` naming the nearest option or the value that does not fit.
-    """
-    words, found = line.replace("=", " ").split(), {}
-    while words:
-        word = words.pop(0)
-        if word in _FLAGS:
-            found[_FLAGS[word]] = True
-            continue
-        if word not in _OPTIONS:
-            from aiki_kernel.commands.parser import nearest
-
-            known = option_names()
-            raise UsageError(
-                f"%%aiki has no option {word}{nearest(word, known)} Known: {', '.join(known)}"
-            )
-        if not words:
-            raise UsageError(f"%%aiki: {word} wants a value after it.")
-        name, kind = _OPTIONS[word]
-        value = words.pop(0)
-        try:
-            found[name] = kind(value)
-        except ValueError:
-            raise UsageError(f"%%aiki: {word} wants a number, not {value!r}.") from None
-    return found

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiki_kernel.attachments import files
+from aiki_kernel.attachments.interpolation import Found, is_data, references, resolve
 from aiki_kernel.kernel.bridge import in_thread
 from aiki_kernel.kernel.cells import classify
 from aiki_kernel.kernel.chat import option_names
-from aiki_kernel.kernel.interpolation import Found, is_data, references, resolve
 from aiki_kernel.kernel.magics import PREFIX, context
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ _COMMAND = re.compile(rf"[ \t]*%{PREFIX}(?P<noun>[a-z]+)[ \t]+(?P<rest>.*)$", re
 _CELL = re.compile(r"[ \t]*%%aiki[ \t]+(?P<rest>.*)$", re.DOTALL)
 _MAGIC = re.compile(r"[ \t]*(?P<mark>%{0,2})(?P<name>[A-Za-z_]\w*|)$")
 _BRACE = re.compile(r"(?<![\{$\\])\{(?P<path>[A-Za-z][\w.]*|)$")
+_OPEN = re.compile(r"(?<![\{$\\])\{open:(?P<quote>[\"']?)(?P<path>[^{}\n\"']*)$")
 _ADDRESS = re.compile(r"\s*@(?P<name>[\w-]*)$")
 _WORD = re.compile(r"[^\s,;()\[\]{}\"']+")
 
@@ -51,6 +54,8 @@ async def complete(chat: Chat, code: str, cursor: int) -> dict[str, Any] | None:
             found = await in_thread(lambda: _models(chat))
         if words and words[-1] == "--persona":
             found = await in_thread(lambda: _personas(chat))
+        if words and words[-1] == "--json":
+            found = _schemas(chat)
         found = [name for name in found if name.startswith(prefix)]
         return _reply(found, cursor - len(prefix), cursor)
     magic = _MAGIC.match(line)
@@ -64,11 +69,18 @@ async def complete(chat: Chat, code: str, cursor: int) -> dict[str, Any] | None:
         known = await in_thread(lambda: _personas(chat))
         found = [f"@{name}" for name in known if name.startswith(address["name"].lower())]
         return _reply(found, cursor - len(address["name"]) - 1, cursor)
+    opened = _OPEN.search(code[:cursor])
+    if opened:
+        path = opened["path"]
+        found = await in_thread(lambda: files.offers(path, Path.cwd()))
+        return _reply(found, cursor - len(path), cursor)
     brace = _BRACE.search(code[:cursor])
     if brace:
         head, dot, prefix = brace["path"].rpartition(".")
         names = _attributes(chat, head) if dot else _variables(chat)
         found = [name for name in names if name.startswith(prefix)]
+        if not dot and "open:".startswith(prefix):
+            found.append("open:")
         return _reply(found, cursor - len(prefix), cursor)
     return _reply([], cursor, cursor)
 
@@ -92,7 +104,7 @@ async def inspect(chat: Chat, code: str, cursor: int) -> str | None:
 def variable_at(code: str, cursor: int) -> str | None:
     """The reference in braces that the cursor stands in, as a Python expression."""
     for found in references(code):
-        if found.start <= cursor <= found.end:
+        if found.name and found.start <= cursor <= found.end:
             return found.name + "".join(found.steps)
     return None
 
@@ -139,6 +151,12 @@ def _models(chat: Chat) -> list[str]:
     from aiki_kernel.models.catalogue import names
 
     return names(context(chat).settings)
+
+
+def _schemas(chat: Chat) -> list[str]:
+    from aiki_kernel.attachments.schemas import names
+
+    return names(chat.shell.user_ns)
 
 
 def _personas(chat: Chat) -> list[str]:

@@ -83,7 +83,8 @@ class Extension:
             raise
         finally:
             heart.cancel()
-        self.shell.displayhook.update_user_ns(reply)
+        if "preview" not in reply.metadata:
+            self.shell.displayhook.update_user_ns(reply)
 
 
 async def _beat() -> None:

@@ -106,7 +106,8 @@ class AikiKernel(InterruptibleKernel):
             if task in self.cells:
                 raise Interrupted("the answer was stopped.") from None
             raise
-        self.shell.displayhook.update_user_ns(reply)
+        if "preview" not in reply.metadata:
+            self.shell.displayhook.update_user_ns(reply)
         return None
 
     def refuse(self, problem: str) -> None:

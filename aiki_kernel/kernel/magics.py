@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aiki_kernel.commands.command import Context, Result
 
 PREFIX = "aiki_"
+_MESSAGES = {"session": "preview", "route": "explain"}
 
 
 def register(shell: Any, chat: Chat) -> list[str]:
@@ -33,7 +34,12 @@ def context(chat: Chat) -> Context:
     """Where commands of this notebook are called from."""
     from aiki_kernel.commands.command import Context
 
-    made = Context("magic", make_aiki=lambda: chat.bridge.aiki, conversation=chat.conversation)
+    made = Context(
+        "magic",
+        make_aiki=lambda: chat.bridge.aiki,
+        conversation=chat.conversation,
+        namespace=chat.shell.user_ns,
+    )
     if chat.bridge.started:
         made._aiki = chat.bridge.aiki
     return made
@@ -43,6 +49,9 @@ def _magic(noun: str, chat: Chat) -> Callable[[str], None]:
     def magic(line: str) -> None:
         from aiki_kernel.commands import registry
 
+        # The words of a message go as they were typed: its braces are not IPython's.
+        if not line.startswith(_MESSAGES.get(noun, "\n")):
+            line = chat.shell.var_expand(line, depth=2)
         if noun == "session":
             # What it shows and exports is the notebook's, also before its first message.
             chat.document.open_now(chat.bridge.aiki, chat.conversation, place(chat.shell))
@@ -54,6 +63,7 @@ def _magic(noun: str, chat: Chat) -> Callable[[str], None]:
 
     magic.__doc__ = f"{registry_summary(noun)}. `%{PREFIX}{noun} -h` says more."
     magic.__name__ = PREFIX + noun
+    magic._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
     return magic
 
 

@@ -251,7 +251,10 @@ class Curation:
         own = linked.pop(record.id, {})
         # What ends others comes first: a process killed between the two does both again.
         self.collection.annotate(linked)
-        self.collection.annotate({record.id: {**curated.notes(), **own, "curated": mark}})
+        notes = curated.notes()
+        if record.metadata.get("tagged"):  # somebody chose its tags
+            notes.pop("tags", None)
+        self.collection.annotate({record.id: {**notes, **own, "curated": mark}})
         self.tally.ended += len(linked)
         if log.noted(_ASKING):
             log.note(_ASKING)

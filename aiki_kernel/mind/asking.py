@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from aiki_kernel.mind import context, limits
+from aiki_kernel.mind.attachment import images, question
 from aiki_kernel.mind.persona import DEFAULT, Persona, spoken
 from aiki_kernel.models.cards import ModelCard, card
 from aiki_kernel.models.chat import ChatRequest
@@ -73,8 +74,12 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
     if run.message.parameters:
         asked = replace(asked, **run.message.parameters)
     room = prompt_budget(choice.card, budget, asked.max_tokens)
+    form = run.message.form
+    if form is not None:
+        asked = replace(asked, response_format=form.response_format)
+    run.sent = question(run.message.text, run.message.attached)
     built = context.build(
-        run.message.text,
+        run.sent,
         before,
         run.recall.hits,
         system=_system(run, settings, before),
@@ -82,6 +87,8 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
         recall_tokens=settings.memory.recall_tokens,
         relevance=settings.memory.relevance,
         trusts=persona.grant().trusts,
+        images=images(run.message.attached),
+        closing=form.instruction if form is not None else "",
     )
     run.used = built.used
     if built.dropped_exchanges:

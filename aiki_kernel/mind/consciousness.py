@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from aiki_kernel.config import Paths
 from aiki_kernel.errors import ModelError
 from aiki_kernel.memory.records import Recall, Scope, Turn
-from aiki_kernel.mind import asking, booking, cascade, discretion, limits
+from aiki_kernel.mind import asking, booking, cascade, discretion, limits, structured
+from aiki_kernel.mind.asking import Choice
 from aiki_kernel.mind.booking import Costs
 from aiki_kernel.mind.consultant import Consultant, InsightStore
 from aiki_kernel.mind.conversation import Conversation, Exchange, Message
@@ -110,6 +111,20 @@ class Consciousness:
         yield completed
         yield await asyncio.shield(write)
 
+    async def rehearse(
+        self, message: Message, conversation: Conversation
+    ) -> tuple[Run, ChatRequest, Choice]:
+        """What :meth:`respond` would send, to whom: recall and route are done, and no more.
+        Nothing is asked, booked or remembered."""
+        name = message.persona or conversation.persona or self.settings.persona
+        run = Run(message, conversation, self.personas.get(name))
+        async with contextlib.aclosing(self._recall_and_route(run)) as events:
+            async for _ in events:
+                continue
+        assert run.choice is not None
+        choice = await run.choice
+        return run, asking.request(run, self.settings, choice), choice
+
     async def drain(self, seconds: float | None = None) -> None:
         """Wait for the writes that are still under way (at exit, on any loop)."""
         await self.writer.drain(seconds)
@@ -144,7 +159,12 @@ class Consciousness:
         if not persona.models:
             return decision
         decision, note = await asyncio.to_thread(
-            limits.within, self.settings, persona, decision, asked=bool(message.model)
+            limits.within,
+            self.settings,
+            persona,
+            decision,
+            asked=bool(message.model),
+            images=any(one.image for one in message.attached),
         )
         run.notes += [note] if note else []
         return decision
@@ -176,7 +196,9 @@ class Consciousness:
         assert run.choice is not None
         request = asking.request(run, self.settings, await run.choice)
         events = self._stream(run, request)
-        if run.decision.then:
+        if run.message.form is not None:
+            events = structured.answer(run, request, self.model, self.settings)
+        elif run.decision.then:
             events = cascade.answer(run, request, self.model, self.settings, self._stream)
         elif run.decision.consult:
             events = self.consultant.answer(run, request, self._stream)
@@ -239,6 +261,7 @@ class Consciousness:
             trace=run.trace,
             finish_reason=run.finished.reason,
             metadata=metadata(run, cost),
+            object=run.object,
         )
         return completed, cost
 
@@ -294,6 +317,8 @@ class Consciousness:
             cell_id=run.message.cell_id,
             interrupted=interrupted,
             persona=run.persona.name,
+            typed=run.message.typed,
+            sent=run.sent if run.message.attached else "",
             asked=run.message.asked,
         )
 

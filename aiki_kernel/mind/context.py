@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from aiki_kernel.memory.records import Hit
+from aiki_kernel.mind.attachment import ATTACHED
 from aiki_kernel.mind.conversation import Exchange
 from aiki_kernel.models.chat import ChatMessage
+from aiki_kernel.models.image import Image
 from aiki_kernel.models.tokens import estimate
 
 _PER_MESSAGE = 6  # tokens that a chat template adds around each message, about
@@ -48,32 +50,39 @@ def build(
     recall_tokens: int,
     relevance: float = 0.0,
     trusts: Sequence[str] = (),
+    images: tuple[Image, ...] = (),
+    closing: str = "",
 ) -> Context:
-    """Fit everything into ``context_tokens``: the question always, then recall up to
-    ``recall_tokens``, then the newest exchanges that still fit.
+    """Fit everything into ``context_tokens``: the question always, with its ``images`` and the
+    ``closing`` words behind it, then recall up to ``recall_tokens``, then the newest exchanges
+    that still fit.
 
     A hit is given only if its score is at least ``relevance`` times the best one's, and if
     it is vouched for by one of ``trusts`` (without any: by anybody).
     """
     offered = [hit for hit in hits if not trusts or hit.record.trust in trusts]
-    budget = context_tokens - _cost(system) - _cost(question)
+    seen = sum(image.tokens for image in images)
+    budget = context_tokens - _cost(system) - _cost(question) - seen - estimate(closing)
     best = max((hit.score for hit in offered), default=0.0)
     relevant = [hit for hit in offered if hit.score > 0 and hit.score >= relevance * best]
     used = _fit_hits(relevant, min(recall_tokens, max(budget // 2, 0)))
-    asked = f"{fence(used)}\n\nQuestion: {question}" if used else question
+    asked = question
+    if used:
+        label = "" if question.startswith(ATTACHED) else "Question: "
+        asked = f"{fence(used)}\n\n{label}{question}"
     budget -= _cost(asked) - _cost(question)
     kept: list[Exchange] = []
     for exchange in reversed(history):
-        price = _cost(exchange.question) + _cost(exchange.answer)
+        price = _cost(exchange.sent or exchange.question) + _cost(exchange.answer)
         if price > budget:
             break
         budget -= price
         kept.append(exchange)
     messages = [ChatMessage("system", system)] if system else []
     for exchange in reversed(kept):
-        messages.append(ChatMessage("user", exchange.question))
+        messages.append(ChatMessage("user", exchange.sent or exchange.question))
         messages.append(ChatMessage("assistant", exchange.answer or "(no answer)"))
-    messages.append(ChatMessage("user", asked))
+    messages.append(ChatMessage("user", f"{asked}\n\n{closing}" if closing else asked, images))
     return Context(
         messages=tuple(messages),
         tokens=context_tokens - budget,

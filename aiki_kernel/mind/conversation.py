@@ -10,12 +10,16 @@ import hashlib
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.memory.records import new_id, now
 from aiki_kernel.safety.secrets import redact
 
 _DIGEST = 20  # hexadecimal digits; two questions of one notebook never share them by chance
+
+if TYPE_CHECKING:
+    from aiki_kernel.mind.attachment import Attachment
+    from aiki_kernel.mind.form import Form
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,10 @@ class Message:
     ``model`` pins a model, ``persona`` names who answers, both for this message alone;
     ``parameters`` override fields of :class:`aiki_kernel.models.chat.ChatRequest`
     (temperature, max_tokens, seed, ...). ``note`` is a line to show with the answer.
+
+    ``text`` has values in the place of names and placeholders in the place of what is
+    ``attached``; ``typed`` is what the user wrote, where that differs. ``form`` asks for an
+    answer that is a JSON value of that form.
     """
 
     text: str
@@ -34,11 +42,17 @@ class Message:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     persona: str | None = None
     note: str = ""
+    typed: str = ""
+    attached: tuple[Attachment, ...] = ()
+    form: Form | None = None
 
     @property
     def asked(self) -> str:
         """A mark of what is asked and of whom, the same for the same words: see :func:`asked`."""
-        return asked(self.text, self.persona, self.model, self.parameters)
+        held = [one.digest for one in self.attached]
+        if self.form is not None:
+            held.append(self.form.instruction)
+        return asked(self.text, self.persona, self.model, self.parameters, held)
 
 
 def asked(
@@ -46,10 +60,12 @@ def asked(
     persona: str | None = None,
     model: str | None = None,
     parameters: Mapping[str, Any] | None = None,
+    held: Sequence[str] = (),
 ) -> str:
-    """A digest of a message and its own options. Of the text without secrets: it stands in
-    notebooks, and must not let anybody test guesses of a password."""
+    """A digest of a message, its own options and what it ``held`` besides. Of the text without
+    secrets: it stands in notebooks, and must not let anybody test guesses of a password."""
     parts = [redact(text), persona or "", model or "", repr(sorted((parameters or {}).items()))]
+    parts += held
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_DIGEST]
 
 
@@ -58,7 +74,11 @@ class Exchange:
     """One question with its answer; ``interrupted`` when the answer was cut, ``stale`` when an
     earlier one changed after it, ``kept`` when it was shown again instead of being asked again.
     ``asked`` is :attr:`Message.asked`, or "" where that is not known any more. A ``borrowed``
-    one belongs to another notebook, of which this one is a copy."""
+    one belongs to another notebook, of which this one is a copy.
+
+    ``typed`` is what the user wrote where ``question`` has values and placeholders instead;
+    ``sent`` is the question with what was attached to it, as later messages show it again.
+    """
 
     turn_id: str
     question: str
@@ -72,6 +92,8 @@ class Exchange:
     kept: bool = False
     asked: str = ""
     borrowed: bool = False
+    typed: str = ""
+    sent: str = ""
 
     def as_text(self) -> str:
         """Both sides as one text, as the lexical window wants it."""

@@ -109,7 +109,8 @@ class Completed:
     """The answer is whole (or cut: then ``finish_reason`` says how).
 
     ``cost_usd`` is None when the price is unknown, which is not zero.
-    ``metadata`` is what a notebook stores under the key ``aiki``.
+    ``metadata`` is what a notebook stores under the key ``aiki``; ``object`` is the value of an
+    answer that was asked for in a form.
     """
 
     text: str
@@ -119,6 +120,7 @@ class Completed:
     trace: Trace
     finish_reason: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    object: Any = None
 
 
 @dataclass(frozen=True)

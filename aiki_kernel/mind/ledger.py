@@ -24,8 +24,8 @@ from aiki_kernel.safety.secrets import redact
 
 __all__ = ["STAGES", "VERSION", "Entry", "GroupBy", "Ledger", "LedgerError", "Stage"]
 
-Stage = Literal["generate", "consult", "cascade", "curate", "embed", "ask"]
-STAGES: tuple[Stage, ...] = ("generate", "consult", "cascade", "curate", "embed", "ask")
+Stage = Literal["generate", "consult", "cascade", "form", "curate", "embed", "ask"]
+STAGES: tuple[Stage, ...] = ("generate", "consult", "cascade", "form", "curate", "embed", "ask")
 
 GroupBy = Literal[
     "day", "week", "month", "model", "provider", "session", "persona", "stage", "tier", "kind"

@@ -29,11 +29,17 @@ _ORDER: tuple[Tier, ...] = ("local", "cheap", "standard", "smart")
 
 
 def within(
-    settings: Settings, persona: Persona, decision: Decision, *, asked: bool
+    settings: Settings,
+    persona: Persona,
+    decision: Decision,
+    *,
+    asked: bool,
+    images: bool = False,
 ) -> tuple[Decision, str]:
     """``decision`` inside the persona's models, and a note where that changed who answers.
 
-    ``asked`` says that the user named the model for this message. Raises
+    ``asked`` says that the user named the model for this message; for one with ``images`` a
+    model that sees comes first. Raises
     :class:`ModelError`, one line. May read the price list: call it off the event loop.
     """
     if not persona.models:
@@ -51,7 +57,8 @@ def within(
             "leave the model out, or address another persona.",
             stage="connect",
         )
-    for one in _usable(settings, persona):
+    found: Iterable[ModelCard] = _usable(settings, persona)
+    for one in sorted(found, key=lambda one: one.vision is False) if images else found:
         note = f"{decision.model} is not among {persona.name}'s models: {one.name} answers."
         reason = f"{persona.name} may only use {persona.models}"
         return Decision(one.name, reason, "persona", decision.complexity), note

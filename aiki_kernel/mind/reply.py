@@ -13,7 +13,8 @@ from aiki_kernel.models.chat import Usage
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. ``str(reply)`` is its text; ``cost_usd`` is None when the price is unknown."""
+    """One answer. ``str(reply)`` is its text; ``cost_usd`` is None when the price is unknown;
+    ``object`` is its value where it was asked for in a form."""
 
     text: str
     model: str = ""
@@ -22,6 +23,7 @@ class Reply:
     hits: tuple[Hit, ...] = field(default=(), repr=False)
     finish_reason: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    object: Any = None
 
     def __str__(self) -> str:
         return self.text
@@ -74,6 +76,7 @@ class ReplyBuilder:
                 cost_usd=event.cost_usd,
                 finish_reason=event.finish_reason,
                 metadata=event.metadata,
+                object=event.object,
             )
         elif isinstance(event, Remembered):
             self.reply = replace(self.reply, metadata=with_remembered(self.reply.metadata, event))

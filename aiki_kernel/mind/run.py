@@ -30,7 +30,8 @@ class Run:
     ``entries`` are the rows of calls beside the answer itself (a first try, a consultation);
     ``labels`` what it teaches the router; ``extra`` is added to the answer's metadata;
     ``closing`` makes the first notes once the answer's cost is known; ``secrets`` counts what
-    was taken out, where and of what kind.
+    was taken out, where and of what kind. ``sent`` is the question with what is attached to
+    it; ``object`` is the value of an answer that was asked for in a form.
     """
 
     message: Message
@@ -43,6 +44,7 @@ class Run:
     choice: asyncio.Future[Choice] | None = None
     recall: Recall = field(default_factory=Recall)
     used: tuple[Hit, ...] = ()
+    sent: str = ""
     text: str = ""
     first_token_s: float | None = None
     finished: Finished | None = None
@@ -56,6 +58,7 @@ class Run:
     extra: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, Counter[str]] = field(default_factory=dict)
     closing: Callable[[Costs], list[str]] | None = None
+    object: Any = None
 
     def __post_init__(self) -> None:
         # Read before this turn takes its place in the conversation.
@@ -65,6 +68,9 @@ class Run:
         self.previous = own[-1].as_text() if own else ""
         if self.message.note:
             self.notes.append(self.message.note)
+        self.notes += [note for one in self.message.attached for note in one.notes]
+        if self.message.attached:
+            self.extra["attached"] = [one.to_json() for one in self.message.attached]
         replaced = self.conversation.replaced_by(self.message)
         # A copy's rerun must not end what the original remembers.
         self.replaces = replaced.turn_id if replaced and not replaced.borrowed else None

@@ -71,7 +71,7 @@ async def ask(
     except BaseException as error:
         interrupted = not isinstance(error, Exception)
         if text or interrupted:
-            prompt = sum(estimate(message.content) for message in request.messages)
+            prompt = sum(estimate(one.content) + one.image_tokens for one in request.messages)
             usage = Usage(prompt, estimate(text), estimated=True)
             run.entries.append(_cut(run, request.model, usage, error, begun, stage))
         elif isinstance(error, ModelError):

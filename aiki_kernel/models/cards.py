@@ -64,6 +64,15 @@ _FAMILIES: tuple[tuple[str, tuple[bool | None, bool | None, bool | None, bool | 
     (r"o3-mini", (True, None, False, False)),
     (r"o[134]|gpt-5|gpt-6", (True, None, False, True)),
 )
+# Of other vendors, as OpenRouter names them, those whose own model pages say that they take images
+# (True) or text alone (False); whoever stands in neither is unknown.
+_SEES: tuple[tuple[str, bool], ...] = (
+    (r"anthropic/claude-(?:3|opus|sonnet|haiku|\d)", True),
+    (r"google/(?:gemini|gemma-3)", True),
+    (r"meta-llama/llama-(?:4|3\.2-(?:11|90)b-vision)", True),
+    (r"qwen/.*-vl|mistralai/pixtral|x-ai/grok-(?:4|.*vision)", True),
+    (r"deepseek/deepseek-(?:v|r|chat)|meta-llama/llama-(?:2|3)|mistralai/mixtral", False),
+)
 
 
 @dataclass(frozen=True)
@@ -315,7 +324,8 @@ def _configured_tier(settings: Settings, name: str) -> Tier | None:
 def _family(model: str) -> tuple[bool | None, bool | None, bool | None, bool | None]:
     vendor, slash, rest = model.partition("/")
     if slash and vendor != "openai":
-        return (None, None, None, None)
+        sees = next((sees for pattern, sees in _SEES if re.match(pattern, model)), None)
+        return (None, None, None, sees)
     for pattern, known in _FAMILIES:
         if re.match(pattern, rest or vendor):
             return known

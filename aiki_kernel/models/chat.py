@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from aiki_kernel.models.image import Image
+
 Role = Literal["system", "user", "assistant"]
 
 MAX_TOP_LOGPROBS = 20
@@ -17,13 +19,23 @@ ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """One message of a conversation."""
+    """One message of a conversation, with the ``images`` that go beside its text."""
 
     role: Role
     content: str
+    images: tuple[Image, ...] = ()
 
-    def to_json(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.content}
+    def to_json(self) -> dict[str, Any]:
+        """As OpenAI's interface takes it: plain text, or a list of parts where there are images."""
+        if not self.images:
+            return {"role": self.role, "content": self.content}
+        parts = [{"type": "image_url", "image_url": {"url": one.url}} for one in self.images]
+        return {"role": self.role, "content": [{"type": "text", "text": self.content}, *parts]}
+
+    @property
+    def image_tokens(self) -> int:
+        """What its images count as, about."""
+        return sum(image.tokens for image in self.images)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from aiki_kernel.errors import AikiError, ConfigError, DaemonError, ModelError
-from aiki_kernel.models import window
+from aiki_kernel.models import ability, window
 from aiki_kernel.models.breaker import BREAKER, Breaker
 from aiki_kernel.models.cards import TIERS, ModelCard, card, chain, usable
 from aiki_kernel.models.chat import ChatRequest, Finished, Hop, ModelEvent, TextDelta
@@ -169,6 +169,7 @@ class Fallback:
         self, request: ChatRequest, one: ModelCard, hops: list[Hop]
     ) -> AsyncGenerator[ModelEvent, None]:
         """The events of one model; its breaker learns how it went."""
+        request, put_into_words = ability.fitted(request, one)
         tokens = _prompt_tokens(request)
         limit = window.answer_tokens(one, tokens, request.max_tokens)
         asked = replace(request, model=one.name, prompt_tokens=tokens, max_tokens=limit)
@@ -188,8 +189,9 @@ class Fallback:
                         settled = True
                         event = _told(event, one, hops, ticket)
                         await self._settle(ticket, asked, one, event)
-                        if note and event.reason == "length":
-                            event.detail["notes"] = [*event.detail.get("notes", []), note]
+                        more = [note] if note and event.reason == "length" else []
+                        if more := [*put_into_words, *more]:
+                            event.detail["notes"] = [*event.detail.get("notes", []), *more]
                     yield event
         except AikiError as error:
             settled = True
@@ -287,7 +289,8 @@ def _told(event: Finished, one: ModelCard, hops: list[Hop], ticket: str) -> Fini
 
 def _prompt_tokens(request: ChatRequest) -> int:
     return request.prompt_tokens or sum(
-        estimate(message.content) + _PER_MESSAGE for message in request.messages
+        estimate(message.content) + message.image_tokens + _PER_MESSAGE
+        for message in request.messages
     )
 
 

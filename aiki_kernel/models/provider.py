@@ -43,7 +43,9 @@ _PER_MESSAGE = 4  # tokens that a chat template adds around each message, about
 
 def estimate_usage(messages: Sequence[ChatMessage], answer: str) -> Usage:
     """Tokens of a call whose provider gave none, or that was cut; marked as estimated."""
-    prompt = sum(estimate(message.content) + _PER_MESSAGE for message in messages)
+    prompt = sum(
+        estimate(message.content) + message.image_tokens + _PER_MESSAGE for message in messages
+    )
     return Usage(prompt, estimate(answer), estimated=True)
 
 
@@ -117,7 +119,7 @@ class Provider:
                 return
             except Exception as error:
                 if not call.begun:
-                    learnt = quirks.learn(error)
+                    learnt = quirks.learn(error, request)
                     if learnt:
                         notes.append(f"{ref.name} {learnt}")
                         continue

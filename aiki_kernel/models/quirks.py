@@ -11,11 +11,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aiki_kernel.models import ability
 from aiki_kernel.models.refusals import said_by, status_of
 
 if TYPE_CHECKING:
     from aiki_kernel.models.catalogue import ModelRef
-    from aiki_kernel.models.chat import ChatRequest
+    from aiki_kernel.models.chat import ChatMessage, ChatRequest
 
 _OPTIONAL = (
     "stream_options",
@@ -26,19 +27,27 @@ _OPTIONAL = (
     "logprobs",
     "response_format",
 )
+_ABOUT_IMAGES = re.compile(
+    r"image|vision|multi-?modal|content.{0,40}(?:string|text|list|array)", re.IGNORECASE
+)
 _LIMIT = "max_tokens"
 _NEW_LIMIT = "max_completion_tokens"
 
 
 @dataclass
 class Quirks:
-    """``left_out`` are parameters not sent; ``limit`` is the name of the token limit."""
+    """``left_out`` are parameters not sent; ``limit`` is the name of the token limit;
+    ``blind`` says that images go as words."""
 
     left_out: set[str] = field(default_factory=set)
     limit: str = _LIMIT
+    blind: bool = False
 
-    def learn(self, error: BaseException) -> str:
-        """What was learnt from ``error``, as the end of a sentence; "" when nothing was new."""
+    def learn(self, error: BaseException, request: ChatRequest | None = None) -> str:
+        """What was learnt from ``error``, as the end of a sentence; "" when nothing was new.
+
+        ``request`` is what was refused: only one with images can be refused for them.
+        """
         if status_of(error) not in (400, 422):
             return ""
         param = str(getattr(error, "param", None) or "")
@@ -49,13 +58,17 @@ class Quirks:
             if name not in self.left_out and self._named(name, param, said):
                 self.left_out.add(name)
                 return f"does not take {name}: left out"
+        if request is not None and not self.blind and ability.has_images(request.messages):
+            self.blind = _ABOUT_IMAGES.search(f"{param} {said}") is not None
+            if self.blind:
+                return "does not take images: what is known of them was sent in words"
         return ""
 
     def body(self, request: ChatRequest, ref: ModelRef) -> dict[str, Any]:
         """The arguments of ``chat.completions.create`` for ``request``."""
         body: dict[str, Any] = {
             "model": ref.model,
-            "messages": [message.to_json() for message in request.messages],
+            "messages": [message.to_json() for message in self._messages(request)],
             "stream": True,
             "stream_options": {"include_usage": True},
             "temperature": request.temperature,
@@ -82,6 +95,10 @@ class Quirks:
                 "priority": request.priority,
             }
         return body
+
+    def _messages(self, request: ChatRequest) -> tuple[ChatMessage, ...]:
+        blind = self.blind and ability.has_images(request.messages)
+        return ability.in_words(request.messages) if blind else request.messages
 
     def _other_limit(self, said: str) -> str:
         """Change the name of the limit, once, when the complaint is about the name."""

@@ -73,14 +73,15 @@ def known_fields(request: ChatRequest) -> bool:
     return {field.name for field in fields(request)} == {*DECIDES, *IRRELEVANT}
 
 
-def _without_marks(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+def _without_marks(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     out = []
     for message in messages:
-        text = message["content"]
+        parts = message["content"] if isinstance(message["content"], list) else []
+        text = parts[0]["text"] if parts else message["content"]
         for number, mark in enumerate(dict.fromkeys(_MARK.findall(text))):
             text = text.replace(f"({mark})", f"(mark {number})")
             text = text.replace(f"(end of {mark})", f"(end of mark {number})")
-        out.append({**message, "content": text})
+        out.append({**message, "content": [text, *parts[1:]] if parts else text})
     return out
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aiki_kernel.config import Paths
+from aiki_kernel.daemon.browse_routes import ROUTES as BROWSING
 from aiki_kernel.daemon.connect import Connection
 from aiki_kernel.daemon.memory_routes import ROUTES
 from aiki_kernel.daemon.wave_routes import ROUTES as WAVES
@@ -48,6 +49,7 @@ def bodies(id: str, scope: dict[str, Any]) -> dict[str, Any]:
         "pattern": pattern,
         "patterns": [pattern],
         "limit": 50,
+        "tags": ["x"],
     }
 
 
@@ -56,7 +58,7 @@ async def test_no_route_gives_out_or_changes_what_is_anothers(
     connection: Connection, theirs: str, persona: str
 ) -> None:
     scope = {"user_id": "kari", "persona": persona}
-    for route in {route.path: route for route in (*ROUTES, *WAVES)}.values():
+    for route in {route.path: route for route in (*ROUTES, *WAVES, *BROWSING)}.values():
         name = route.path.rpartition("/")[2]
         if name in ("remember", "stats"):
             continue

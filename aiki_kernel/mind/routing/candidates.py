@@ -45,25 +45,42 @@ class Demand:
 
 
 def demand(
-    text: str, before: Sequence[Exchange], *, system: str, context: int, recall: int, longest: int
+    text: str,
+    before: Sequence[Exchange],
+    *,
+    system: str,
+    context: int,
+    recall: int,
+    longest: int,
+    attached: int = 0,
 ) -> Demand:
     """Read a demand off a conversation; ``context``, ``recall`` and ``longest`` are the budgets
-    of context, recalled text and answer in tokens."""
+    of context, recalled text and answer in tokens, ``attached`` what goes with the message."""
     history = estimate(system) + sum(
-        estimate(one.question) + estimate(one.answer) + 2 * _PER_MESSAGE for one in before
+        estimate(one.sent or one.question) + estimate(one.answer) + 2 * _PER_MESSAGE
+        for one in before
     )
     answers = [estimate(one.answer) for one in before[-5:] if one.answer]
     answer = round(sum(answers) / len(answers)) if answers else _USUAL_ANSWER
     warm = ""
     if before and _age_s(before[-1].created_at) < _WARM_S:
         warm = before[-1].model
-    message = estimate(text) + recall + _PER_MESSAGE
+    message = estimate(text) + attached + recall + _PER_MESSAGE
     return Demand(min(history, context), message, max(1, min(answer, longest)), warm)
 
 
-def candidates(tiers: Mapping[str, ModelCard], wanted: Demand) -> tuple[Candidate, ...]:
-    """One candidate for each tier's model, priced; a window that is too small is noted."""
+def seeing(cards: Sequence[ModelCard]) -> ModelCard:
+    """The first that sees, else the first of which nobody knows, else the first."""
+    return min(cards, key=lambda one: {True: 0, None: 1, False: 2}[one.vision])
+
+
+def candidates(
+    tiers: Mapping[str, ModelCard], wanted: Demand, *, images: bool = False
+) -> tuple[Candidate, ...]:
+    """One candidate for each tier's model, priced; a window that is too small is noted, and for a
+    message with ``images`` who does not see them, as long as another one does."""
     out = []
+    seen = images and any(card.vision for card in tiers.values())
     for tier, card in tiers.items():
         stays = card.name == wanted.warm
         cost = card.cost_usd(wanted.prompt, wanted.answer, wanted.cacheable if stays else 0)
@@ -74,6 +91,8 @@ def candidates(tiers: Mapping[str, ModelCard], wanted: Demand) -> tuple[Candidat
         note = ""
         if card.window is not None and wanted.prompt + wanted.answer > card.window:
             note = f"its window of {card.window:,} tokens is too small"
+        elif seen and not card.vision:
+            note = "it does not see the image" if card.vision is False else "it may not see"
         out.append(Candidate(card.name, tier, None, cost, loss, note))
     return tuple(out)
 

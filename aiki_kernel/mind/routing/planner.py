@@ -22,7 +22,7 @@ from aiki_kernel.mind.events import Candidate, Decision
 from aiki_kernel.mind.persona import ANY, AllowedModels
 from aiki_kernel.mind.router import Cascade, Fixed, Judged, Question, Router
 from aiki_kernel.mind.routing import judges
-from aiki_kernel.mind.routing.candidates import candidates, demand
+from aiki_kernel.mind.routing.candidates import candidates, demand, seeing
 from aiki_kernel.models.catalogue import AUTO, LOCAL
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ class Planner:
         made, judge = await asyncio.to_thread(self.router, name)
         vector, note = await self._vector(message.text, judge)
         decision = made.decide(Question(message.text, found, vector))
-        if self._worth_consulting(decision, saved):
+        # An insight is given on words alone: whoever has to see answers by himself.
+        blind = any(one.image for one in message.attached)
+        if not blind and self._worth_consulting(decision, saved):
             decision = router.consulting(found, _saving(saved, ""), decision) or decision
         return replace(decision, reasons=(*decision.reasons, note)) if note else decision
 
@@ -135,13 +137,15 @@ class Planner:
             context=generation.context_tokens,
             recall=self.settings.memory.recall_tokens if self.settings.memory.recall_k else 0,
             longest=generation.max_tokens,
+            attached=sum(one.tokens for one in message.attached),
         )
+        images = any(one.image for one in message.attached)
         tiers = {
-            str(tier): fitting[0]
+            str(tier): seeing(fitting) if images else fitting[0]
             for tier, cards in by_tier(self.settings).items()
             if (fitting := [one for one in cards if allowed.allows(one)])
         }
-        found = candidates(tiers, wanted)
+        found = candidates(tiers, wanted, images=images)
         smart, does = tiers.get("smart"), tiers.get("cheap") or tiers.get("local")
         direct = next((one.cost_usd for one in found if one.tier == "smart"), None)
         if smart is None or does is None or not direct:

@@ -4,6 +4,7 @@ Never ``str.format``: a prompt holds JSON, LaTeX, CSS and f-strings, and format 
 choke on them or, worse, run what they say. The grammar is small::
 
     {name}   {name.attr}   {name[0]}   {name["key"]}     and chains of these
+    {open:path/to/a file.csv}                            a file
 
 A group is replaced only when all of it fits the grammar, the name is a variable of the
 user and the value can be had without running the user's code. Otherwise it passes
@@ -25,13 +26,17 @@ import functools
 import inspect
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 _STEP = r"""\.[A-Za-z_]\w*|\[(?:-?\d+|"[^"\\\n]*"|'[^'\\\n]*')\]"""
 _REFERENCE = re.compile(rf"([A-Za-z]\w*)((?:{_STEP})*)")
 _STEPS = re.compile(_STEP)
+_OPEN = re.compile(
+    r"""\{open:(?:[ ]?["']([^"'{}\n]+)["'][ ]?|([^{}\n"',:;]+|[A-Za-z]:[^{}\n"',;]+))\}"""
+)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*(?:\n|$)", re.MULTILINE)
 _F_STRING = re.compile(
     r"""(?<![\w'"])(?:[fF][rR]?|[rR][fF])(?:"{3}.*?"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')""",
@@ -55,26 +60,40 @@ LIMIT = 20_000
 
 @dataclass(frozen=True)
 class Found:
-    """A reference in braces: where it stands, its name and its steps (``.a``, ``[0]``)."""
+    """A reference in braces: where it stands, its name and its steps (``.a``, ``[0]``).
+
+    ``path`` is that of a file, and the name then "".
+    """
 
     start: int
     end: int
     name: str
     steps: tuple[str, ...]
+    path: str = ""
+
+    @property
+    def typed(self) -> str:
+        """What stands between the braces, as the user would name it."""
+        return self.path or self.name + "".join(self.steps)
 
 
 def interpolate(text: str, namespace: Mapping[str, Any]) -> str:
     """``text`` with every reference that can be resolved in ``namespace`` replaced."""
+    return replaced(text, lambda found: written(resolve(found, namespace)))
+
+
+def replaced(text: str, shown_for: Callable[[Found], str | None]) -> str:
+    """``text`` with references replaced; those for which there is None stay as they are."""
     out, position = [], 0
     for found in references(text):
-        shown = _written(resolve(found, namespace))
+        shown = shown_for(found)
         if shown is not None:
             out += [text[position : found.start], shown]
             position = found.end
     return "".join([*out, text[position:]])
 
 
-def _written(value: Any) -> str | None:
+def written(value: Any) -> str | None:
     """A value as the message has it; None for what is missing or cannot be written: that stays
     as it was typed."""
     if value is _MISSING:
@@ -105,12 +124,27 @@ def references(text: str) -> list[Found]:
         if _is_latex(text, start):
             position = _after_latex(text, end)
             continue
+        opened = _OPEN.match(text, start)
+        if opened and text[start - 1 : start] != "$" and _is_path(opened):
+            found.append(Found(start, opened.end(), "", (), (opened[1] or opened[2]).strip()))
+            position = opened.end()
+            continue
         match = _REFERENCE.fullmatch(text, start + 1, end - 1)
         if match and text[start - 1 : start] != "$":
             steps = tuple(step[0] for step in _STEPS.finditer(match[2]))
             found.append(Found(start, end, match[1], steps))
         position = end
     return found
+
+
+def _is_path(opened: re.Match[str]) -> bool:
+    """Whether a file is meant, and not a value: ``{open: true}`` is JavaScript's."""
+    if opened[1]:
+        return True
+    path = opened[2]
+    if path[0].isspace():
+        return re.search(r"[./\\]", path) is not None and not _NUMBER.fullmatch(path.strip())
+    return path.strip() not in ("true", "false", "null") and not _NUMBER.fullmatch(path)
 
 
 def resolve(found: Found, namespace: Mapping[str, Any]) -> Any:

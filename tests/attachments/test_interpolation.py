@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aiki_kernel.kernel.interpolation import LIMIT, interpolate
+from aiki_kernel.attachments.interpolation import LIMIT, interpolate
 
 
 @dataclasses.dataclass

@@ -1,0 +1,107 @@
+"""A message as it was typed into a message as it is sent.
+
+Values take the place of names where they fit into a sentence. Frames, figures and files are
+attached: a placeholder stands in the sentence, the thing itself goes beside it. All text that is
+attached passes the filter for secrets, and what was taken out is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiki_kernel.attachments import documents, files, frames, pictures, records
+from aiki_kernel.attachments.interpolation import Found, is_data, replaced, resolve, written
+from aiki_kernel.attachments.table import summary
+from aiki_kernel.mind.attachment import Attachment
+from aiki_kernel.safety.secrets import cleaned, redact, told
+
+if TYPE_CHECKING:
+    from aiki_kernel.config_attachments import Attachments
+
+_MARK = re.compile(r"\[(?:key|password|(?:card|identity) number) removed\]")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """``text`` has values and placeholders; ``typed`` is what was typed where that differs."""
+
+    text: str
+    typed: str = ""
+    attached: tuple[Attachment, ...] = ()
+
+
+class Composer:
+    """Composes messages of one place: its names, its folder, its settings.
+
+    ``home`` is ``AIKI_HOME``, of which nothing is ever read.
+    """
+
+    def __init__(
+        self,
+        settings: Attachments,
+        namespace: Mapping[str, Any],
+        home: Path,
+        folder: Path | None = None,
+    ) -> None:
+        self._settings = settings
+        self._namespace = namespace
+        self._home = home
+        self._folder = folder or Path.cwd()
+
+    def compose(self, text: str) -> Composed:
+        """``text`` with all its references taken up. Reads files and draws figures: call it from
+        a thread. Raises :class:`aiki_kernel.attachments.errors.AttachmentError`, one line."""
+        attached: dict[str, Attachment] = {}
+
+        def shown(found: Found) -> str | None:
+            if found.typed in attached:
+                return attached[found.typed].placeholder
+            made = self._file(found.path, text) if found.path else self._value(found, text)
+            if isinstance(made, Attachment):
+                attached[found.typed] = made = _discreet(made)
+                return made.placeholder
+            return made
+
+        done = replaced(text, shown)
+        return Composed(done, text if done != text else "", tuple(attached.values()))
+
+    def _file(self, path: str, question: str) -> Attachment:
+        found = files.place(path, self._folder, self._settings.folders, self._home)
+        data = files.read(path, found, self._settings.file_mb)
+        name = " ".join(found.name.split())
+        return documents.attach(name, found, data, self._settings, question)
+
+    def _value(self, found: Found, question: str) -> Attachment | str | None:
+        value = resolve(found, self._namespace)
+        if not is_data(value):
+            return None
+        if pictures.is_picture(value):
+            return pictures.attach(found.typed, value, self._settings)
+        if frames.is_frame(value):
+            table = frames.table_of(value)
+        elif records.is_records(value):
+            table = records.table_of(value)
+        else:
+            return written(value)
+        budget = self._settings.table_tokens
+        return Attachment(found.typed, "table", table.title, summary(table, budget, question))
+
+
+def _discreet(one: Attachment) -> Attachment:
+    """The same without secrets in anything that is text."""
+    text, found = cleaned(one.text)
+    image = one.image
+    if image is not None:
+        words, more = cleaned(image.words)
+        image = replace(image, words=words, name=redact(image.name))
+        found = {**found, **more}
+    notes = one.notes
+    if found:
+        notes = (*notes, f"Taken out of {one.name} before it was sent: {told(found)}.")
+    elif _MARK.search(f"{text} {image.words if image else ''}"):  # taken out before a cut
+        notes = (*notes, f"Taken out of {one.name} before it was sent: what looks like a secret.")
+    return replace(one, title=redact(one.title), text=text, image=image, notes=notes)
