@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from aiki_kernel.commands import registry
@@ -20,13 +22,13 @@ from aiki_kernel.errors import AikiError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from prompt_toolkit import PromptSession
 
     from aiki_kernel.mind.reply import Reply
 
 _LEAVE = ("/quit", "/exit")
+_OPEN = re.compile(r"\{open:[\"']?([^{}\"']*)$")
 
 
 @command("chat", faces=("cli",))
@@ -51,7 +53,8 @@ def chat(
     if persona:
         aiki.conversation.persona = aiki.personas.get(persona).name
     # A pipe may stay open for ever, so it is read only when there is no question or "-".
-    if text == "-" or (not text and not sys.stdin.isatty()):
+    piped = text == "-" or (not text and not sys.stdin.isatty())
+    if piped:
         text = sys.stdin.read().strip()
         if not text:
             raise UsageError("There is no question: give one, or write it into the pipe.")
@@ -59,14 +62,14 @@ def chat(
         raise UsageError("The conversation needs a terminal: give one question.")
     ensure_local_model(context, model or context.settings.model)
     if text:
-        return _once(context, text)
+        return _once(context, text, typed=not piped)
     _Terminal(context).run()
     return Result({"session_id": aiki.conversation.session_id}, "")
 
 
-def _once(context: Context, text: str) -> Result:
+def _once(context: Context, text: str, *, typed: bool) -> Result:
     _tell_health(context)
-    reply = _shown(context, text)
+    reply = _shown(context, text, typed=typed)
     status = 130 if reply.finish_reason == "interrupted" else 0
     return Result(reply.to_json(), "", status=status)
 
@@ -80,8 +83,9 @@ def _tell_health(context: Context) -> None:
         _beside(context, wrong, "yellow")
 
 
-def _shown(context: Context, text: str) -> Reply:
-    """Answer on the screen: the text on stdout, the status line and notes beside it."""
+def _shown(context: Context, text: str, *, typed: bool = True) -> Reply:
+    """Answer on the screen: the text on stdout, the status line and notes beside it. Only what
+    the user ``typed`` may attach files: what comes out of a pipe may be anybody's."""
     view: Quiet
     if context.as_json:
         view = Quiet()
@@ -90,7 +94,7 @@ def _shown(context: Context, text: str) -> Reply:
     else:
         view = Lines()
     began = time.monotonic()
-    message = composed(context, text)
+    message = composed(context, text, attach=typed)
     options = {name: getattr(message, name) for name in ("persona", "note", "typed", "attached")}
     reply = answer(context.aiki, message.text, view, **options)
     for note in notes(reply):
@@ -170,6 +174,11 @@ def completions(context: Context, line: str) -> tuple[list[str], str]:
         return [
             f"@{name}" for name in persona_names(context, "") if name.startswith(line[1:])
         ], line
+    opened = _OPEN.search(line)
+    if opened:
+        from aiki_kernel.attachments.files import offers
+
+        return offers(opened[1], Path.cwd()), opened[1]
     if not line.startswith("/"):
         return [], ""
     head, space, prefix = line[1:].rpartition(" ")

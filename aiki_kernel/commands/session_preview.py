@@ -43,14 +43,17 @@ def preview(
     return shown(context, composed(context, text, model))
 
 
-def composed(context: Context, text: str, model: str = "") -> Message:
-    """``text`` as a message, its address and references taken up. Raises ``AikiError``."""
-    from aiki_kernel.attachments.composer import Composer
+def composed(context: Context, text: str, model: str = "", *, attach: bool = True) -> Message:
+    """``text`` as a message, its address and (``attach``) its references taken up. Raises
+    ``AikiError``, one line."""
+    from aiki_kernel.attachments.composer import Composed, Composer
     from aiki_kernel.mind.conversation import Message
 
     address = context.aiki.personas.addressed(text).checked()
-    settings = context.settings.attachments
-    made = Composer(settings, context.namespace, context.paths.home).compose(address.text)
+    made = Composed(address.text)
+    if attach:
+        settings = context.settings.attachments
+        made = Composer(settings, context.namespace, context.paths.home).compose(address.text)
     return Message(
         made.text,
         model=model or None,

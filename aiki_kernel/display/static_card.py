@@ -141,7 +141,8 @@ def _memories(facts: Facts) -> str:
     if hidden > 0:
         items += f'<li style="list-style:none;{_DIM}">and {hidden} more</li>'
     return (
-        f'<details><summary style="cursor:pointer;overflow-wrap:normal">{label}</summary>'
+        '<details><summary style="cursor:pointer;overflow-wrap:normal;width:fit-content">'
+        f"{label}</summary>"
         f"{_route(facts.route)}"
         '<ul style="clear:both;list-style:none;margin:4px 0 0;padding:0">'
         f"{items}</ul></details>"

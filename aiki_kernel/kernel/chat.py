@@ -150,7 +150,7 @@ class Chat:
         before = self.conversation.exchanges
         mode = aiki.settings.stream
         if mode == "auto":
-            mode = "live" if place.live else "final"
+            mode = "live" if place.live else "stdout" if place.console else "final"
         view = self._view(mode, answering)
         if keep:
             reply = await self._kept(aiki, message, lines)

@@ -30,24 +30,30 @@ if TYPE_CHECKING:
 class Place:
     """Where a message was typed: the cell, and whether its front end can show live updates.
 
-    ``deleted`` are cells that the user took away since the last one ran.
+    ``deleted`` are cells that the user took away since the last one ran. ``console`` is a front
+    end of lines of text, where an answer can only grow at its end.
     """
 
     cell_id: str | None = None
     live: bool = False
+    console: bool = False
     deleted: tuple[str, ...] = ()
 
 
 def place(shell: Any) -> Place:
-    """Where the cell that runs now stands. Only a front end with live updates names its cells."""
+    """Where the cell that runs now stands. Only a front end with live updates names its cells;
+    one that does not, but asks whether a line may go on, is a console."""
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return Place()
-    metadata = (kernel.get_parent("shell") or {}).get("metadata") or {}
+    parent = kernel.get_parent("shell") or {}
+    metadata = parent.get("metadata") or {}
     cell_id = metadata.get("cellId")
     deleted = metadata.get("deletedCells")
     gone = tuple(map(str, deleted)) if isinstance(deleted, list) else ()
-    return Place(cell_id=cell_id, live=cell_id is not None, deleted=gone)
+    asker = (parent.get("header") or {}).get("session")
+    console = cell_id is None and asker in getattr(kernel, "consoles", ())
+    return Place(cell_id=cell_id, live=cell_id is not None, console=console, deleted=gone)
 
 
 def notebook_path() -> str:

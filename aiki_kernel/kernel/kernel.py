@@ -65,6 +65,8 @@ class AikiKernel(InterruptibleKernel):
         super().__init__(**kwargs)
         self._inside = contextvars.ContextVar("aiki_inside_a_cell", default=0)
         self.chatter = Chat(self.shell, kept_answers=self.kept_answers)
+        self.consoles: set[str | None] = set()
+        """The sessions of clients that have asked whether a line may go on."""
         self.shell.input_transformers_cleanup.insert(0, self._transform)
         self.shell.events.register("pre_execute", self._enter)
         self.shell.events.register("post_execute", self._leave)
@@ -163,16 +165,19 @@ class AikiKernel(InterruptibleKernel):
 
     # -- editing ----------------------------------------------------------------------------
 
-    def do_is_complete(self, code: str) -> Any:
-        """Prose is complete as it stands, but for a code fence that is still open; a Python
+    async def do_is_complete(self, code: str) -> Any:
+        """Prose is complete as it stands, but for a code fence that is still open or a line that
+        ends in a backslash; ``%%aiki`` with an empty line, as IPython's cell magics; a Python
         cell with an expression that shows something, or with an empty line."""
+        self.consoles.add((self.get_parent("shell").get("header") or {}).get("session"))
         cell = classify(code)
         if cell.kind == "python" and cell.header and awaits_more(cell.body):
             return {"status": "incomplete", "indent": ""}
         if cell.kind != "message" or cell.problem:
             return super().do_is_complete(code)
         fences = sum(line.lstrip().startswith("```") for line in cell.body.splitlines())
-        if fences % 2 or not cell.body:
+        under_magic = cell.header and not code.endswith("\n")
+        if fences % 2 or not cell.body or cell.body.endswith("\\") or under_magic:
             return {"status": "incomplete", "indent": ""}
         return {"status": "complete"}
 

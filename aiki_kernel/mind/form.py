@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +99,7 @@ def _of_type(value: Any, name: str) -> Form:
     if isinstance(value, str | bytes | int | float | list | tuple | set) or value is None:
         raise UsageError(_no_schema(name, value))
     try:
-        adapter: Any = TypeAdapter(value)
+        adapter: Any = TypeAdapter(_readable(value))
         schema = adapter.json_schema()
     except (PydanticUserError, TypeError, NameError, AttributeError) as error:
         said = str(error).strip().splitlines()
@@ -113,6 +115,21 @@ def _of_type(value: Any, name: str) -> Form:
             raise ValueError(f"{type(error).__name__}: {error}"[:_LONGEST]) from None
 
     return Form(name, schema, made)
+
+
+def _readable(value: Any) -> Any:
+    """``value`` as pydantic reads it: before Python 3.12 a TypedDict of ``typing`` lacks what it
+    needs, and is made anew as one of ``typing_extensions``."""
+    if sys.version_info >= (3, 12) or not typing.is_typeddict(value):
+        return value
+    import typing_extensions as extended
+
+    marks = (extended.Required, extended.NotRequired)
+    fields: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(value, include_extras=True).items():
+        plain = typing.get_args(hint)[0] if typing.get_origin(hint) in marks else hint
+        fields[name] = plain if name in value.__required_keys__ else extended.NotRequired[plain]
+    return extended.TypedDict(value.__name__, fields)  # type: ignore[operator]
 
 
 def _of_schema(schema: dict[str, Any], name: str) -> Form:

@@ -52,7 +52,7 @@ def unseen(name: str, messages: Sequence[ChatMessage]) -> str:
     what = f"the image {names[0]}" if len(names) == 1 else f"the images {', '.join(names)}"
     return (
         f"{name} does not see: {what} went as a description in words. "
-        "`aiki model list` shows who sees."
+        "`--model NAME` asks one that sees."
     )
 
 

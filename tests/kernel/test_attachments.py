@@ -48,10 +48,15 @@ def notebook(environment: dict[str, str], tmp_path_factory: Any) -> Iterator[Not
     (folder / "people.csv").write_text("name,age\nOla,3\nKari,5\n")
     cards = {
         "test/ok": {"vision": True, **PRICES},
-        "test/blind": {"vision": False, "json_schema": False, **PRICES},
+        "test/blind": {"vision": False, "json_schema": False, **PRICES, "output_price": 0.1},
     }
-    models = json.dumps({"cards": cards})
-    kernel = Notebook(env={**environment, "AIKI_MODELS": models, "HOME": str(folder)})
+    tiers = {"smart": ["test/ok"], "standard": [], "cheap": ["test/blind"], "local": []}
+    variables = {
+        "AIKI_MODELS": json.dumps({"cards": cards}),
+        "AIKI_ROUTING": json.dumps({**tiers, "router": "fixed", "answer_value_usd": 0.0}),
+        "HOME": str(folder),
+    }
+    kernel = Notebook(env={**environment, **variables})
     kernel.python(SETUP.format(folder=str(folder)))
     kernel.run("wake up", cell="warm")
     yield kernel
@@ -127,6 +132,17 @@ def test_who_does_not_see_gets_words_and_the_answer_says_so(
     assert any("does not take images" in one for one in ran.metadata["notes"])
 
 
+def test_a_router_prefers_who_sees(notebook: Notebook) -> None:
+    notebook.run("%aiki_model auto")
+    try:
+        for message, model in (("Hello", "test/blind"), ("Hello {fig}", "test/ok")):
+            ran = notebook.run(f'%aiki_session preview --json "{message}"')
+            found = json.loads(ran.of("display_data")[0]["data"]["text/plain"])
+            assert found["model"] == model, found
+    finally:
+        notebook.run("%aiki_model test/ok")
+
+
 @pytest.mark.parametrize(
     ("message", "line"),
     [
@@ -158,7 +174,7 @@ def test_a_preview_shows_what_would_be_sent_and_sends_nothing(
         assert ran.status == "ok", ran.reply
         (shown,) = ran.of("display_data")
         text = shown["data"]["text/plain"]
-        assert text.startswith("test/ok would answer (the default of your settings).")
+        assert text.startswith("test/ok would answer (")
         assert "rain | int64 | 0 | min 0" in text
         assert "+ image fig (200 x 100 px," in text
         assert "Nothing was sent, booked or remembered." in text

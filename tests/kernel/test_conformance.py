@@ -65,11 +65,12 @@ class TestConformance(_WithServer, jkt.KernelTests):
     )
     complete_code_samples = (
         *("tell me a story", "what's up?", "%aiki_model -h"),
-        *(P + "1 + 1", P + "x = 1\n", P + "x = 1\nprint(x)"),
+        *("%%aiki\nTwo\nlines.\n", P + "1 + 1", P + "x = 1\n", P + "x = 1\nprint(x)"),
     )
     incomplete_code_samples = (
         *(P, P + "x = 1", P + "def f(x):\n  x*2"),
-        *("%%aiki --model local", "Look at this:\n```python\nx = 1"),
+        *("%%aiki --model local", "%%aiki\nTwo", "Two\\"),
+        "Look at this:\n```python\nx = 1",
     )
     invalid_code_samples = (P + "import = 7q",)
     code_page_something = "?zip"
