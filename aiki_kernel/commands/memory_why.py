@@ -143,6 +143,7 @@ def _fate(row: dict[str, Any], kept: Recollection) -> str:
         "redundant": "no: it gave way to more variety or newer ones (memory.ranking)",
         "expired": "no: it has expired",
         "sensors": "no: enough of sensors",
+        "health": "no: of the health daemon, and the message asks of no fault",
     }
     fate = str(row.get("fate") or row.get("why"))
     return told.get(fate, f"no: {fate}")
@@ -163,6 +164,7 @@ def _summary(kept: Recollection) -> list[str]:
         "duplicates": fates.count("duplicate") + fates.count("redundant"),
         "expired": fates.count("expired"),
         "more of sensors": fates.count("sensors"),
+        "of the health daemon": fates.count("health"),
     }
     parts = [f"{count} {name}" for name, count in counted.items() if count or name == "used"]
     lines = [", ".join(parts) + f" (at most {kept.data['recall_k']} are recalled)."]

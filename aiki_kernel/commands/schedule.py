@@ -95,6 +95,7 @@ def run(
     home.mkdir(parents=True, exist_ok=True)
     began = datetime.now().astimezone()
     growing = home / f"{source.stem}-{began:%Y-%m-%dT%H-%M-%S}{_RUNNING}"
+    shutil.copyfile(source, growing)  # whoever is stopped before the first cell leaves this
     words = [sys.executable, "-m", "papermill", "--no-progress-bar", str(source), str(growing)]
     for name, value in parameters.items():
         words += ["-p", name, value]

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from aiki_kernel.health.exchange import NoAnswerError, ask
@@ -58,6 +59,14 @@ class Moment:
         finally:
             os.close(handle)
         return False
+
+    def daemon_age_s(self) -> float:
+        """For how long the memory daemon's lock has been signed: since it was started."""
+        try:
+            age = self.wall - Path(self.plan.lock).stat().st_mtime
+        except OSError:
+            return float("inf")
+        return age if age >= 0 else float("inf")  # the clock was moved: it says nothing
 
     @contextlib.contextmanager
     def ledger(self) -> Iterator[sqlite3.Connection | None]:

@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiki_kernel.memory import recall as fusion
+from aiki_kernel.memory.asking.faults import KIND as ISSUE
+from aiki_kernel.memory.asking.faults import SOURCE as HEALTH
+from aiki_kernel.memory.asking.faults import about_faults
 from aiki_kernel.memory.embedders import ask
 from aiki_kernel.memory.payload import from_payload
 from aiki_kernel.memory.records import Dropped, Hit, Recall, Record, now
@@ -27,8 +30,8 @@ def find(
     where: Where,
     limit: int,
     backend: str = "",
-    sensors: int | None = None,
     *,
+    unasked: bool = False,
     ranking: Ranking | None = None,
     at: float | None = None,
 ) -> Recall:
@@ -56,7 +59,10 @@ def find(
 
         found = ranked(memory.vectors, found, ranking, limit, at or time.time())
     searched = time.perf_counter()
-    told, dropped = hits(memory, view, found, limit, sensors)
+    sensors, faults = limit, True
+    if unasked:
+        sensors, faults = max(1, limit // 4), about_faults(query)
+    told, dropped = hits(memory, view, found, limit, sensors=sensors, faults=faults)
     if ranking.diversity and view.grant is None:
         dropped += _crowded_out(plain, told, dropped, limit)
     seconds = {
@@ -87,11 +93,14 @@ def hits(
     view: View,
     found: Sequence[fusion.Candidate],
     limit: int,
-    sensors: int | None = None,
+    *,
+    sensors: int,
+    faults: bool,
 ) -> tuple[list[Hit], tuple[Dropped, ...]]:
     """The first ``limit`` of ``found`` that exist, may be told and differ in text, at most
-    ``sensors`` of them of sensors; and those before the last of them that do not."""
-    left = limit if sensors is None else sensors
+    ``sensors`` of them of sensors, none that health noted unless ``faults``; and those before
+    the last of them that do not."""
+    left = sensors
     today = now()
     out: list[Hit] = []
     texts: dict[str, str] = {}
@@ -112,9 +121,10 @@ def hits(
                 why = "duplicate" if same else "expired"
                 dropped.append(Dropped(one.id, why, one.score, same, one.ranks, one.scores))
                 continue
-            if record.kind == SENSOR and not left:
+            why = _unasked(record, left, faults)
+            if why:
                 if len(dropped) < limit:
-                    dropped.append(Dropped(one.id, "sensors", one.score, "", one.ranks, one.scores))
+                    dropped.append(Dropped(one.id, why, one.score, "", one.ranks, one.scores))
                 continue
             left -= record.kind == SENSOR
             texts[record.hash] = one.id
@@ -122,6 +132,15 @@ def hits(
             if len(out) == limit:
                 return out, tuple(dropped)
     return out, tuple(dropped)
+
+
+def _unasked(record: Record, sensors: int, faults: bool) -> str:
+    """Why a memory of a program stays out: there is enough of sensors, nobody asks of faults."""
+    if record.kind == SENSOR and not sensors:
+        return "sensors"
+    if record.kind == ISSUE and not faults and record.provenance.get("source") == HEALTH:
+        return "health"
+    return ""
 
 
 def _over(record: Record, today: str) -> bool:

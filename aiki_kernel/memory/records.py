@@ -157,8 +157,8 @@ class Searched:
 @dataclass(frozen=True)
 class Dropped:
     """A memory that was found and is no hit. ``why``: duplicate (its text is that of memory
-    ``of``, which ranked higher), expired, redundant (it gave way: ``memory.ranking``), or
-    sensors (enough of these are hits)."""
+    ``of``, which ranked higher), expired, redundant (it gave way: ``memory.ranking``), sensors
+    (enough of these are hits), or health (noted by its daemon, and nobody asked of faults)."""
 
     id: str
     why: str

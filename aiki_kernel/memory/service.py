@@ -87,12 +87,12 @@ class MemoryService:
 
         ``backend`` searches the vectors, and ``numpy`` makes the question's too; without one it is
         that of the settings. With ``kinds`` only memories of one of these are looked at; without
-        them at most a quarter are of sensors, which say much the same all day long.
+        them at most a quarter are of sensors, which say much the same all day long, and what the
+        health daemon noted is told only to who asks of faults.
         """
         view = self.access.must(scope, "recall")
         where = replace(view.where, exclude_turns=tuple(exclude), kinds=tuple(kinds))
-        sensors = None if kinds else max(1, limit // 4)
-        return self.find(query, view, where, limit, backend, sensors)
+        return self.find(query, view, where, limit, backend, unasked=not kinds)
 
     def find(
         self,
@@ -101,14 +101,15 @@ class MemoryService:
         where: Where,
         limit: int,
         backend: str = "",
-        sensors: int | None = None,
+        *,
+        unasked: bool = False,
     ) -> Recall:
         """The best of the memories that ``view`` sees and ``where``, made from its own, allows,
-        and that neither ended nor wait in quarantine; at most ``sensors`` of sensors."""
+        and that neither ended nor wait in quarantine; ``unasked`` as :meth:`recall` says."""
         self.collection.refuse_mismatch()
         if limit < 1 or not query.strip():
             return Recall()
-        return finding.find(self, query, view, where, limit, backend, sensors)
+        return finding.find(self, query, view, where, limit, backend, unasked=unasked)
 
     def search(
         self, query: str, scope: Scope, limit: int, backend: str = "", kinds: Sequence[str] = ()

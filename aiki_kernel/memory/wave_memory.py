@@ -128,7 +128,7 @@ class WaveMemory:
                 if score > _UNLIKE
             ]
         searched = time.perf_counter()
-        hits, dropped = finding.hits(service, view, found, limit)
+        hits, dropped = finding.hits(service, view, found, limit, sensors=limit, faults=True)
         seconds = {"search": searched - began, "load": time.perf_counter() - searched}
         return Recall(tuple(hits), seconds, dropped=dropped)
 

@@ -62,7 +62,7 @@ def test_a_run_that_takes_too_long_is_stopped_and_kept(aiki_home: Path, notebook
     made = nbformat.read(notebook, as_version=4)
     made.cells.append(nbformat.v4.new_code_cell("import time; time.sleep(600)"))
     nbformat.write(made, notebook)
-    stopped = _run("run", str(notebook), "--timeout", "8")
+    stopped = _run("run", str(notebook), "--timeout", "5")
     assert stopped.status == 1
     assert stopped.data["output"].endswith(".failed.ipynb")
 

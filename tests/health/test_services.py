@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -93,6 +94,9 @@ def test_a_daemon_that_is_killed_stopped_or_without_its_socket(plan: Plan, paths
     paths.socket.with_suffix(".gone").rename(paths.socket)
 
     os.kill(pid, signal.SIGSTOP)
+    starting = look(plan, "memory_daemon")
+    assert (starting.state, "is starting" in starting.reason) == ("unknown", True)
+    os.utime(paths.lock, (time.time() - 60,) * 2)
     silent = look(plan, "memory_daemon")
     assert (silent.state, "does not answer within" in silent.reason) == ("down", True)
     assert look(plan, "embedder").state == "unknown"

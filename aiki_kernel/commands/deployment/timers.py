@@ -38,7 +38,11 @@ class Run:
 
 
 def units(place: Place, run: Run) -> list[Made]:
-    """A service that runs the notebook once, and the timer that calls it."""
+    """A service that runs the notebook once, and the timer that calls it.
+
+    A Jupyter kernel writes its connection file and a profile, and ZeroMQ asks the system for
+    its network interfaces (netlink): without these it dies before it answers.
+    """
     service = f"""\
 [Unit]
 Description=AIKI notebook {run.name.replace("%", "%%")}
@@ -47,9 +51,12 @@ Description=AIKI notebook {run.name.replace("%", "%%")}
 Type=oneshot
 ExecStart={command([*place.aiki, *run.words])}
 Environment={assignment("AIKI_HOME", str(place.home))}
+Environment=JUPYTER_RUNTIME_DIR=%t/aiki-jupyter
+Environment=IPYTHONDIR=%T/ipython
 TimeoutStartSec=6h
 Nice=10
 ReadWritePaths={path(place.home)} %t
+RestrictAddressFamilies=AF_NETLINK
 {SHUT_IN}"""
     timer = f"""\
 [Unit]

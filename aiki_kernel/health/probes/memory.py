@@ -15,6 +15,7 @@ from aiki_kernel.health.reading import DEGRADED, DOWN, OK, UNKNOWN, Reading, spa
 
 _OPENS_WITHIN_S = 60.0
 _SAVED_WITHIN_S = 3600.0
+_STARTS_WITHIN_S = 30.0
 
 
 class MemoryDaemon:
@@ -208,6 +209,8 @@ def _silent(moment: Moment, error: NoAnswerError) -> Reading:
         return Reading(
             DOWN, f"The memory daemon refuses connections: run `aiki daemon stop`; {log}."
         )
+    if error.cause == "silent" and moment.daemon_age_s() < _STARTS_WITHIN_S:
+        return Reading(UNKNOWN, "The memory daemon is starting: wait a moment.")
     if error.cause == "silent":
         return Reading(
             DOWN,
