@@ -175,8 +175,7 @@ def _head(data: dict[str, Any]) -> list[str]:
         + (f", as {data['persona']}" if data["persona"] != "default" else "")
         + ".",
         f"About {data['tokens']:,} tokens would be sent, and some {answer['expected']:,} come back "
-        f"({answer['most']:,} at most): {usd(cost['expected_usd'])} expected, "
-        f"{usd(cost['most_usd'])} at most.",
+        f"({answer['most']:,} at most): {_price(cost)}.",
     ]
     if data["attached"]:
         told = "; ".join(
@@ -197,6 +196,14 @@ def _head(data: dict[str, Any]) -> list[str]:
         lines.append(f"It would be REFUSED: {data['refused']}.")
     lines += [f"Note: {note}" for note in data["notes"]]
     return [*lines, "Nothing was sent, booked or remembered."]
+
+
+def _price(cost: dict[str, Any]) -> str:
+    if cost["most_usd"] is None:
+        return "what that costs is unknown"
+    if not cost["most_usd"]:
+        return "$0"
+    return f"{usd(cost['expected_usd'])} expected, {usd(cost['most_usd'])} at most"
 
 
 def _label(message: dict[str, Any]) -> str:
