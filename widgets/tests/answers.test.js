@@ -91,6 +91,17 @@ describe("buttons", () => {
     expect(above).not.toHaveBeenCalled();
   });
 
+  it("show why they could not", async () => {
+    actions.copy.mockRejectedValue(new Error("Not allowed."));
+    const [copy] = node.querySelectorAll("button");
+    copy.click();
+    await settled();
+    await settled();
+    const said = node.querySelector('[role="status"]');
+    expect([said.textContent, said.className]).toEqual(["Not allowed.", "aiki-code-said aiki-refused"]);
+    expect(copy.className).toBe("");
+  });
+
   it("keep Enter and Space from the notebook", () => {
     const above = vi.fn();
     node.addEventListener("keydown", (event) => above(event.key));

@@ -60,7 +60,7 @@ export function placeBelow(ids, index, before) {
  * Gives each block of a rendered answer its buttons; twice is as good as once.
  *
  * `actions.copy(block)` and `actions.insert(block)` say, when they are done, what a reader
- * should hear. `icons` holds SVG elements to be cloned.
+ * should hear; what they throw is shown. `icons` holds makers of elements.
  */
 export function addButtons(node, { isPython, actions, icons }) {
   for (const block of codeBlocks(node, isPython)) {
@@ -82,9 +82,15 @@ export function addButtons(node, { isPython, actions, icons }) {
       made.addEventListener("click", async (event) => {
         event.stopPropagation(); // the notebook would select the cell and take the focus
         said.textContent = "";
-        said.textContent = await act(block);
-        made.classList.add("aiki-done");
-        setTimeout(() => made.classList.remove("aiki-done"), 1600);
+        said.classList.remove("aiki-refused");
+        try {
+          said.textContent = await act(block);
+          made.classList.add("aiki-done");
+          setTimeout(() => made.classList.remove("aiki-done"), 1600);
+        } catch (error) {
+          said.textContent = error.message;
+          said.classList.add("aiki-refused");
+        }
       });
       // A key pressed on a button is not a shortcut of the notebook (Enter would edit).
       made.addEventListener("keydown", (event) => {

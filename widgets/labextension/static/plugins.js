@@ -22,6 +22,8 @@ export async function plugins(shared, here) {
     "@jupyterlab/apputils",
     "@jupyterlab/ui-components",
   );
+  // Not every application has consoles.
+  const { IConsoleTracker } = await shared("@jupyterlab/console").catch(() => ({}));
   const [language, common, highlight, view] = await load(
     "@codemirror/language",
     "@lezer/common",
@@ -45,10 +47,10 @@ export async function plugins(shared, here) {
       description: "Code of an answer: copy it, or insert it as a cell.",
       autoStart: true,
       requires: [rendermime.IRenderMimeRegistry, notebook.INotebookTracker],
-      optional: [apputils.ICommandPalette, codemirror.IEditorLanguageRegistry],
-      activate: (app, registry, tracker, palette, languages) => {
+      optional: [apputils.ICommandPalette, codemirror.IEditorLanguageRegistry, IConsoleTracker].filter(Boolean),
+      activate: (app, registry, tracker, palette, languages, consoles) => {
         addStyle(new URL("style.css", here));
-        const answers = new Answers(app, tracker, apputils.Clipboard, languages);
+        const answers = new Answers(app, { tracker, consoles, clipboard: apputils.Clipboard, languages });
         answers.decorate(registry, {
           copy: () => ui.copyIcon.element({ tag: "span" }),
           insert: () => ui.addBelowIcon.element({ tag: "span" }),
@@ -84,9 +86,10 @@ function addStyle(url) {
 
 /** What a reader can do with the code of an answer. */
 class Answers {
-  constructor(app, tracker, clipboard, languages) {
+  constructor(app, { tracker, consoles, clipboard, languages }) {
     this.app = app;
     this.tracker = tracker;
+    this.consoles = consoles;
     this.clipboard = clipboard;
     this.languages = languages;
     this.isPython = null; // until the first answer asks
@@ -134,8 +137,8 @@ class Answers {
     const panel = this.tracker.find((open) => open.node.contains(block.pre));
     const content = panel?.content;
     const index = content?.widgets.findIndex((cell) => cell.node.contains(block.pre)) ?? -1;
-    if (index < 0) return "This answer is not in a notebook: copy the code instead";
-    if (content.model.readOnly) return "This notebook is read-only: copy the code instead";
+    if (index < 0) return this.prompt(block);
+    if (content.model.readOnly) throw new Error("This notebook is read-only: copy the code instead.");
     const cells = content.model.cells;
     const mine = this.inserted.get(cells.get(index)) ?? new Set();
     const at = placeBelow([...cells].map((cell) => cell.id), index, mine);
@@ -149,6 +152,17 @@ class Answers {
     content.scrollToItem(at, "smart");
     content.activate();
     return "Inserted as a cell below. It has not been run.";
+  }
+
+  /** Put a block into the prompt of the console that it stands in. Nothing runs. */
+  prompt(block) {
+    const panel = this.consoles?.find((open) => open.node.contains(block.pre));
+    const cell = panel?.console.promptCell;
+    if (!cell) throw new Error("This answer is not in a notebook: copy the code instead.");
+    const aiki = cell.model.mimeType === MIME;
+    cell.model.sharedModel.setSource(cellSource(block.text, aiki));
+    cell.editor?.focus();
+    return "Inserted into the prompt. It has not been run.";
   }
 
   addCommands(palette) {
