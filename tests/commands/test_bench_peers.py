@@ -107,7 +107,7 @@ def test_streams_are_joined_and_bytes_are_those_of_the_outputs() -> None:
 @pytest.mark.alone
 @pytest.mark.timeout(1800)
 def test_all_peers_are_installed_and_measured(tmp_path: Path) -> None:
-    found = peers(Context("cli"), repeats=1, environments=tmp_path)
+    found = peers(Context("cli", width=200), repeats=1, environments=tmp_path)
     assert found.data["missing"] == {}
     assert found.status == 0
     assert next(iter(found.data["kernels"])) == OURS

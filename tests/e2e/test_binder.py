@@ -1,14 +1,23 @@
-"""The files that make a Binder: they run with no key, and hand over to what Binder starts."""
+"""Binder: what repo2docker makes of the folder, what its scripts do, and the recorded session."""
 
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import nbformat
+import psutil
 import pytest
 
-BINDER = Path(__file__).resolve().parents[2] / "binder"
+ROOT = Path(__file__).resolve().parents[2]
+BINDER = ROOT / "binder"
+START_S, MEMORY_MB = 60.0, 2000.0
 
 
 @pytest.mark.parametrize("name", ["postBuild", "start"])
@@ -32,6 +41,124 @@ def test_start_hands_over_to_what_it_is_given(tmp_path: Path) -> None:
     assert done.stdout == "2\n"
 
 
-def test_python_is_pinned_and_the_model_is_fetched_at_build() -> None:
-    assert (BINDER / "runtime.txt").read_text().strip() in ("python-3.11", "python-3.12")
-    assert "aiki model pull smollm2-135m" in (BINDER / "postBuild").read_text()
+def test_repo2docker_takes_the_folder_as_it_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own Python API, without an engine: the buildpack, the Python, the scripts, the image."""
+    from repo2docker.app import Repo2Docker
+
+    monkeypatch.chdir(ROOT)
+    app = Repo2Docker()
+    made = [pack(app.base_image) for pack in app.buildpacks]
+    found = [pack for pack in made if pack.detect()]
+    pack = found[0]  # the first that wants it builds it
+    assert type(pack).__name__ == "PythonBuildPack"
+    assert pack.binder_dir == "binder"
+    assert pack.python_version in ("3.11", "3.12")
+    assert pack.get_post_build_scripts() == ["binder/postBuild"]
+    assert pack.get_start_script() == "${REPO_DIR}/binder/start"
+    pack.platform = f"linux/{platform.machine()}".replace("x86_64", "amd64")
+    image = pack.render({})
+    lines = image.splitlines()
+    assert any("pip install" in line and "binder/requirements.txt" in line for line in lines)
+    assert "RUN ./binder/postBuild" in image
+    assert 'ENV R2D_ENTRYPOINT="${REPO_DIR}/binder/start"' in image
+    assert 'CMD ["jupyter", "notebook", "--ip", "0.0.0.0"]' in image
+
+
+def test_the_recorded_session_is_that_of_the_notebook() -> None:
+    done = subprocess.run([sys.executable, str(BINDER / "record.py"), "--check"], check=False)
+    assert done.returncode == 0, "python binder/record.py writes it anew"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_recorded_session_reads_without_network(
+    browser: Any, scheme: str, tmp_path: Path
+) -> None:
+    page = browser.new_page(
+        viewport={"width": 400, "height": 900}, color_scheme=scheme, java_script_enabled=False
+    )
+    asked: list[str] = []
+    faults: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    try:
+        page.goto((BINDER / "recorded.html").as_uri())
+        text = page.inner_text("main")
+        wide = page.locator("html").bounding_box()
+        page.screenshot(path=str(tmp_path / f"{scheme}.png"))
+    finally:
+        page.close()
+    assert asked == [(BINDER / "recorded.html").as_uri()]
+    assert faults == []
+    assert wide["width"] <= 400
+    shown = " ".join(text.split())
+    book = nbformat.read(ROOT / "notebooks" / "welcome.ipynb", as_version=4)
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    answers = [o.data["text/plain"] for o in outputs if "text/markdown" in o.data]
+    assert answers
+    for answer in answers:
+        assert " ".join(answer.split())[:60] in shown
+    assert shown.count("tok/s") >= len(answers)  # the cards
+
+
+@pytest.mark.long
+@pytest.mark.alone
+@pytest.mark.timeout(1800)
+def test_it_is_built_and_starts_to_the_first_answer(tmp_path: Path) -> None:
+    """``requirements.txt``, ``postBuild`` and ``start`` for real, in an environment of their own;
+    prints seconds and megabytes. What Binder itself takes (queue, image, proxy) is not in them."""
+    place = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    short = Path("/tmp") / f"aiki-b{os.getpid()}"
+    short.mkdir(mode=0o700)
+    given = {
+        "PATH": f"{place / 'bin'}:/usr/bin:/bin",
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(short),
+        "LANG": "C.UTF-8",
+    }
+    repository = tmp_path / "repository"
+    wanted = ["aiki_kernel", "binder", "kernelspec", "mojo", "notebooks", "widgets", "LICENSES"]
+    for name in [*wanted, "README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml"]:
+        source = ROOT / name
+        skip = shutil.ignore_patterns("node_modules", "__pycache__")
+        if source.is_dir():
+            shutil.copytree(source, repository / name, ignore=skip)
+        else:
+            shutil.copyfile(source, repository / name)
+    run: dict[str, Any] = {"env": given, "cwd": repository, "check": True}
+    began = time.monotonic()
+    subprocess.run(["pip", "install", "-q", "-r", "binder/requirements.txt", "papermill"], **run)
+    subprocess.run(["binder/postBuild"], **run)
+    built = time.monotonic() - began
+    most = 0.0
+    began = time.monotonic()
+    words = ["binder/start", "python", "-m", "papermill", "notebooks/welcome.ipynb", "out.ipynb"]
+    process = subprocess.Popen(words, env=given, cwd=repository)
+    try:
+        while process.poll() is None:
+            most = max(most, _megabytes(str(home)))
+            time.sleep(0.5)
+        took = time.monotonic() - began
+    finally:
+        subprocess.run(["aiki", "daemon", "stop"], env=given, check=False)
+        shutil.rmtree(short, ignore_errors=True)
+    print(f"built in {built:.0f} s; welcome.ipynb ran in {took:.0f} s; at most {most:.0f} MB")
+    assert process.returncode == 0
+    assert took < START_S
+    assert most < MEMORY_MB
+
+
+def _megabytes(home: str) -> float:
+    """Resident memory of every process of that home."""
+    found = 0.0
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HOME") == home:
+                found += process.memory_info().rss / 1e6
+        except (psutil.Error, OSError):
+            continue
+    return found
