@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.commands.registry import nouns
 from aiki_kernel.kernel.chat import Chat, place
+from aiki_kernel.kernel.document import notebook_path
 
 if TYPE_CHECKING:
     from aiki_kernel.commands.command import Context, Result
@@ -52,9 +53,10 @@ def _magic(noun: str, chat: Chat) -> Callable[[str], None]:
         # The words of a message go as they were typed: its braces are not IPython's.
         if not line.startswith(_MESSAGES.get(noun, "\n")):
             line = chat.shell.var_expand(line, depth=2)
-        if noun == "session":
+        here = place(chat.shell)
+        if noun == "session" and here.live and notebook_path():
             # What it shows and exports is the notebook's, also before its first message.
-            chat.document.open_now(chat.bridge.aiki, chat.conversation, place(chat.shell))
+            chat.document.open_now(chat.bridge.aiki, chat.conversation, here)
         result = registry.run([noun, *registry.split(line)], context(chat))
         if result.widget is not None and place(chat.shell).live:
             chat.boards.show(result.widget())

@@ -67,7 +67,14 @@ def test_a_line_of_a_magic_is_split_as_people_write(line: str, words: list[str])
             "cost --by model",
             {"by": "model", "since": "", "session": False, "calls": 0, "csv": False},
         ),
-        ("chat what is this", {"text": "what is this", "model": "", "persona": ""}),
+        (
+            "chat what is this",
+            {"text": "what is this", "model": "", "persona": "", "resume": ""},
+        ),
+        (
+            "chat --resume -m local",
+            {"text": "", "model": "local", "persona": "", "resume": "last"},
+        ),
         (
             "lab --no-browser --port 8899 a.ipynb",
             {"words": ("--no-browser", "--port", "8899", "a.ipynb")},
