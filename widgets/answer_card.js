@@ -118,10 +118,12 @@ export function route(summary) {
   return reason && (own ? reason : `${router}: ${reason}`);
 }
 
-// The notes of an answer; with a consultation the first is what was paid for.
+// The notes of an answer; with a consultation the first is what was paid for, unless the answer is
+// a kept one: that has notes of its own.
 export function noted(summary) {
   const notes = list(summary.notes).map((note) => words(note).trim()).filter(Boolean);
-  return { insight: dict(summary.consult).insight ? notes.shift() : undefined, notes };
+  const consulted = dict(summary.consult).insight && notes[0]?.startsWith("Consulted ");
+  return { insight: consulted ? notes.shift() : undefined, notes };
 }
 
 function memory(hit) {

@@ -140,7 +140,10 @@ class Facts:
         left_out = number(summary.get("hits_left_out")) or 0
         backend = summary.get("backend")
         notes = [n for n in map(clean, _sequence(summary.get("notes"))) if n]
-        consulted = bool(_mapping(summary.get("consult")).get("insight"))
+        # The first note of a consultation is the insight that was paid for; a kept answer has
+        # notes of its own instead.
+        consulted = _mapping(summary.get("consult")).get("insight") and notes
+        consulted = consulted and notes[0].startswith("Consulted ")
         return cls(
             state=state,
             label=label,
@@ -155,8 +158,7 @@ class Facts:
             segments=segments,
             memories=tuple(_memory(hit) for hit in hits),
             memory_count=len(hits) + int(left_out),
-            # The first note of a consultation is the insight that was paid for.
-            insight=notes.pop(0) if consulted and notes else "",
+            insight=notes.pop(0) if consulted else "",
             notes=tuple(notes),
             route=_route(_mapping(summary.get("route"))),
             kept=bool(summary.get("kept")),

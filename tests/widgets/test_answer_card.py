@@ -48,6 +48,7 @@ CHANGES: list[dict[str, Any]] = [
     {"stale": True, "kept": True, "finish_reason": "interrupted"},
     {"route": {"router": "learned", "reason": "cheap, complexity 0.21", "complexity": 0.21}},
     {"route": {"router": "fixed", "reason": "the default of your settings"}, "hits": []},
+    {"consult": {"insight": "Count the jars."}, "notes": ["Kept: nothing was asked."]},
     {
         "consult": {"insight": "Count the jars.", "model": "openai/gpt-5"},
         "notes": ["Consulted openai/gpt-5 (confidence 0.90): Count the jars.", "insight $0.01"],

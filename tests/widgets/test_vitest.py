@@ -13,8 +13,8 @@ WIDGETS = Path(__file__).resolve().parents[2] / "widgets"
 @pytest.mark.slow
 def test_the_modules_pass_their_unit_tests(packages: Path) -> None:
     done = subprocess.run(
-        [str(packages / ".bin" / "vitest"), "run", "--reporter=dot"],
-        cwd=WIDGETS,
+        ["npm", "test", "--", "--reporter=dot"],
+        cwd=packages.parent,
         capture_output=True,
         text=True,
         timeout=100,
@@ -25,7 +25,7 @@ def test_the_modules_pass_their_unit_tests(packages: Path) -> None:
 
 def test_every_module_has_unit_tests() -> None:
     tested = {file.name.removesuffix(".test.js") for file in (WIDGETS / "tests").glob("*.test.js")}
-    assert {file.stem for file in WIDGETS.glob("*.js")} - {"vitest.config"} <= tested
+    assert {file.stem for file in WIDGETS.glob("*.js")} <= tested
 
 
 def test_the_lock_names_no_registry() -> None:
