@@ -190,7 +190,9 @@ function render({ model, el: host }) {
     const found = list(line.bars);
     const most = Math.max(1, ...found.map((bar) => bar.count));
     const top = zoom.at(-1);
-    say(span, found.length ? `${top ? top.name : "All time"}, by ${line.unit}` : "No time to show");
+    const set = Object.keys(EMPTY).some((name) => wanted[name]) || zoom.length;
+    time.hidden = wanted.state === "gone" || (!found.length && !set && !list(page.rows).length);
+    say(span, found.length ? `${top ? top.name : "All time"}, by ${line.unit}` : "");
     back.textContent = zoom.length > 1 ? `‹ ${zoom.at(-2).name}` : "‹ All time";
     back.hidden = !zoom.length;
     bars.setAttribute("aria-label", `How many memories there are by ${line.unit}; arrows go among them, Enter takes one`);

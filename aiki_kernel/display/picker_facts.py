@@ -96,7 +96,7 @@ def models(
 
 
 def _model(one: Mapping[str, Any], current: str) -> Facts:
-    local = bool(one.get("local"))
+    local, state = bool(one.get("local")), _line(one.get("state"), 200)
     return {
         "name": _line(one.get("name"), _NAME),
         "tier": _line(one.get("tier") or "no tier", 20),
@@ -104,7 +104,7 @@ def _model(one: Mapping[str, Any], current: str) -> Facts:
         "made": "free" if local else price(one.get("output_usd_per_million")),
         "window": window(one.get("window")),
         "size": size(one.get("size")),
-        "state": _line(one.get("state"), 200),
+        "state": f"not installed: run {state}" if state.startswith("`") else state,
         "usable": bool(one.get("usable")),
         "local": local,
         "current": bool(one.get("current")),

@@ -80,7 +80,7 @@ def test_models_have_prices_and_what_they_need(call: Call, context: Context) -> 
     assert smart["state"] == "OPENAI_API_KEY not set"
     assert "`aiki config key OPENAI_API_KEY`" in page["todo"]
     local = next(one for one in page["rows"] if one["local"])
-    assert (local["given"], local["state"][:17]) == ("free", "`aiki model pull ")
+    assert (local["given"], local["state"][:14]) == ("free", "not installed:")
     assert local["size"].endswith("B")
     found = picker.answer("find", {"wanted": {"query": "gpt-5", "tier": "smart"}})["page"]
     assert {one["tier"] for one in found["rows"]} == {"smart"}

@@ -77,6 +77,7 @@ def test_the_browser_works_while_a_cell_does(lab: Any, open_book: Open) -> None:
     assert board.locator("img").count() == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("theme", "width"), [("Dark", 1280), ("Light", 400)])
 def test_pictures(lab: Any, open_book: Open, theme: str, width: int) -> None:
     lab.theme(theme)
