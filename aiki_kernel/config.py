@@ -258,6 +258,7 @@ class Paths:
 
     @property
     def sessions(self) -> Path:
+        """Names of sessions, what is stale, and what is kept."""
         return self.home / "sessions.sqlite"
 
     @property

@@ -4,10 +4,11 @@ Each folder of ``mojo/`` with a file ``native_FOLDER.mojo`` is a part and become
 each kind of CPU; what several parts need lies in ``mojo/common``.
 
 A variant is compiled once for each content of the sources, the compiler's version and the
-target; the result is kept in the user's cache folder. The libraries must need libc and
-nothing else, otherwise the build fails. Without a compiler, without a C compiler to link, on
-other platforms, or with ``AIKI_BUILD_MOJO=0`` the wheel is pure Python and computes with
-NumPy.
+target; the result is kept in the user's cache folder. Mojo makes an object and the C compiler
+links it: what Mojo links itself carries folders of this machine and a build id, so that no two
+builds were the same. The libraries must need libc and nothing else, otherwise the build fails.
+Without a compiler, without a C compiler to link, on other platforms, or with
+``AIKI_BUILD_MOJO=0`` the wheel is pure Python and computes with NumPy.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ TARGETS = {
 TAG = "py3-none-manylinux_2_17_x86_64"  # aligned_alloc of glibc 2.16 is the newest symbol
 MAY_NEED = {"libc.so.6"}
 QUIET = {"MODULAR_TELEMETRY_ENABLED": "0", "MODULAR_CRASH_REPORTING_ENABLED": "0"}
-DT_NULL, DT_NEEDED, DT_STRTAB, DT_RPATH, DT_RUNPATH = 0, 1, 5, 15, 29
+DT_NULL, DT_NEEDED, DT_STRTAB = 0, 1, 5
+LINK = ("-shared", "-s", "-Wl,--build-id=none")
 
 
 def why_not() -> str:
@@ -43,9 +45,12 @@ def why_not() -> str:
         return "AIKI_BUILD_MOJO=0"
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"the kernels are for Linux on x86-64, this is {sys.platform} {platform.machine()}"
-    if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):
-        return "no C compiler for linking"
-    return ""
+    return "" if linker() else "no C compiler for linking"
+
+
+def linker() -> str:
+    """The C compiler that links; empty when there is none."""
+    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), "")
 
 
 def compiler() -> str | None:
@@ -54,10 +59,8 @@ def compiler() -> str | None:
     return shutil.which("mojo", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
 
 
-def needed(library: bytearray, forget_paths: bool) -> set[str]:
-    """The NEEDED entries of an ELF64 library. With ``forget_paths`` its RPATH and RUNPATH,
-    folders of the machine that built it, are blanked in place.
-    """
+def needed(library: bytes) -> set[str]:
+    """The NEEDED entries of an ELF64 library."""
     start, size, count = struct.unpack_from("<Q", library, 32) + struct.unpack_from(
         "<HH", library, 54
     )
@@ -76,22 +79,10 @@ def needed(library: bytearray, forget_paths: bool) -> set[str]:
         if segment[0] == 1 and segment[3] <= address < segment[3] + segment[5]
     )
 
-    def text(offset: int) -> bytes:
-        return bytes(library[strings + offset : library.index(0, strings + offset)])
+    def text(offset: int) -> str:
+        return library[strings + offset : library.index(0, strings + offset)].decode()
 
-    names = {text(value).decode() for tag, value in entries if tag == DT_NEEDED}
-    if forget_paths:
-        kept = []
-        for tag, value in entries:
-            if tag in (DT_RPATH, DT_RUNPATH):
-                path = text(value)
-                library[strings + value : strings + value + len(path)] = bytes(len(path))
-            else:
-                kept.append((tag, value))
-        kept += [(DT_NULL, 0)] * (len(entries) - len(kept))
-        for i, entry in enumerate(kept):
-            struct.pack_into("<qQ", library, dynamic[2] + 16 * i, *entry)
-    return names
+    return {text(value) for tag, value in entries if tag == DT_NEEDED}
 
 
 class MojoBuildHook(BuildHookInterface):
@@ -147,26 +138,24 @@ class MojoBuildHook(BuildHookInterface):
         folder.mkdir(parents=True, exist_ok=True)
         self.app.display_info(f"Compiling the Mojo kernels for {part}, {variant}")
         fresh = folder / f"{part}_{variant}.{os.getpid()}.so"
-        words = [mojo, "build", "--emit", "shared-lib", "--target-cpu", cpu]
+        made = fresh.with_suffix(".o")
+        words = [mojo, "build", "--emit", "object", "--target-cpu", cpu]
         words += ["--target-features", features] if features else []
-        words += [
-            "-I",
-            str(common),
-            "-Xlinker",
-            "-s",
-            "-o",
-            str(fresh),
-            str(here / f"native_{part}.mojo"),
-        ]
-        done = subprocess.run(
-            words, env=os.environ | QUIET, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"Mojo could not compile the kernels:\n{done.stderr}")
-        image = bytearray(fresh.read_bytes())
-        extra = needed(image, forget_paths=True) - MAY_NEED
+        words += ["-I", str(common), "-o", str(made), str(here / f"native_{part}.mojo")]
+        _call(words, "Mojo could not compile the kernels")
+        _call([linker(), *LINK, "-o", str(fresh), str(made)], "The kernels could not be linked")
+        made.unlink()
+        extra = needed(fresh.read_bytes()) - MAY_NEED
         if extra:
             raise RuntimeError(f"The kernels need more than libc: {', '.join(sorted(extra))}")
-        fresh.write_bytes(image)
         fresh.replace(library)
         return library
+
+
+def _call(words: list[str], failure: str) -> None:
+    """Run a tool; raises RuntimeError with what it said."""
+    done = subprocess.run(
+        words, env=os.environ | QUIET, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{failure}:\n{done.stderr}")

@@ -18,7 +18,7 @@ from typing import Any
 from aiki_kernel.models.engine import LanguageModel
 
 WORK = "decode after 64, cores busy"
-_ROUNDS, _TOKENS = 4, 24
+_ROUNDS, _TOKENS = 12, 16
 _NEVER = threading.Event()
 _LOOP = """
 import os, sys

@@ -36,6 +36,9 @@ from aiki_kernel.models.mojo_engine import CHUNK, MojoModel, tiles_file
 PREFILLS = (128, 512)  # tokens of a prompt
 CONTEXTS = (64, 1500)  # tokens before those that are decoded
 DECODED = 48
+_PROMPTS = (
+    5  # times that a prompt is read at least: it is short, and some step tries another number
+)
 HISTORY = 1000  # tokens of a first turn
 _BANDWIDTH_BYTES = 256 << 20
 _NEVER = threading.Event()
@@ -125,7 +128,7 @@ def _speeds(model: MojoModel, ids: list[int], repeats: int) -> list[dict[str, An
 def _prefill(model: LanguageModel, ids: list[int], length: int, repeats: int) -> dict[str, Any]:
     model.forward(ids[:length], model.new_state(), _NEVER)
     times = []
-    for _ in range(repeats):
+    for _ in range(max(repeats, _PROMPTS)):
         state = model.new_state()
         begun = time.perf_counter()
         model.forward(ids[:length], state, _NEVER)
@@ -268,9 +271,12 @@ def _llama_cpp(
 def _bench(
     program: Path, path: Path, threads: int, repeats: int, name: str, notes: list[str]
 ) -> list[dict[str, Any]]:
-    common = [str(program), "-m", str(path), "-t", str(threads), "-o", "json", "-r", str(repeats)]
+    common = [str(program), "-m", str(path), "-t", str(threads), "-o", "json"]
     prompts = ["-p", ",".join(str(length) for length in PREFILLS), "-n", "0"]
-    answers = [["-p", "0", "-n", str(DECODED), "-d", str(depth)] for depth in CONTEXTS]
+    prompts += ["-r", str(max(repeats, _PROMPTS))]
+    answers = [
+        ["-p", "0", "-n", str(DECODED), "-d", str(depth), "-r", str(repeats)] for depth in CONTEXTS
+    ]
     rows: list[dict[str, Any]] = []
     for words in (prompts, *answers):
         done = subprocess.run(

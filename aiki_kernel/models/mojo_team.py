@@ -21,6 +21,8 @@ _LONGER = 4  # times as long a rest after each trial that is lost
 PROBE = 3  # layers of a probe; the first wakes the helpers
 _SLOWER = 1.3  # all threads so much slower than they can be, or one so much faster: try at once
 _HOPELESS = 1.4  # a step of a trial this much slower than usual ends it
+_PROMISING = 1.0  # of the usual time: a probe that takes longer is followed by no trial. With 1.4
+# prompts of two threads, 1.6 times as fast as of one, were now and then given to one to try.
 MOST_THREADS = 8
 
 
@@ -112,7 +114,7 @@ class Pace:
             return  # somebody else was first
         self.probing = False
         usual = fmean(self._times[self.using])
-        if seconds > _HOPELESS * usual:
+        if seconds > _PROMISING * usual:
             self._rest_longer()
             self._remember()
         else:

@@ -122,9 +122,13 @@ def gates(job: Job, s: Scratch, layer: Int, mut place: Place):
     var g = job.room(s.gate)
     var u = job.room(s.up)
     var squared = m.size(SQUARED) != 0
+    # Few tokens read one matrix after the other, as memory likes it; many want what they have
+    # just computed to be near.
+    var bunch = last - first if s.alone != 0 else 1
     for t in range(first, last):
-        multiply(job, s, place, wg, g, hidden, t, t + 1)
-        multiply(job, s, place, wu, u, hidden, t, t + 1)
+        if (t - first) % bunch == 0:
+            multiply(job, s, place, wg, g, hidden, t, t + bunch)
+            multiply(job, s, place, wu, u, hidden, t, t + bunch)
         for row in range(job.rows()):
             var at = row * hidden + t * TILE
             var opened = g.unsafe_load[width=16](at)

@@ -11,7 +11,6 @@ Blocks with large activations carry most of the rounding error. They are `fine`:
 over is coded once more, in `rest`, and sums count both.
 """
 from std.memory import bitcast
-from std.sys import prefetch
 from registers import (
     BLOCK,
     Bytes,
@@ -19,6 +18,7 @@ from registers import (
     Floats,
     Halves,
     HAS_AVX512,
+    HAS_VNNI,
     I16,
     Ints,
     MIDDLE,
@@ -111,8 +111,6 @@ def plane[
     var four = codes.unsafe_offset(part * span).unsafe_bitcast[Int32]()
     var ia = Array[I16, T * CHAINS](fill=I16(0))
     comptime for v in range(VECTORS):
-        comptime if T == 1:
-            prefetch(p.unsafe_offset(4096 + v * 64))
         var u = p.unsafe_load[width=64](room + v * 64)
         comptime if bits == 4:
             var low = u & 15
@@ -198,25 +196,32 @@ def float_tile[format: Int, T: Int](w: Bytes, blocks: Int, x: Panel, to: Floats,
 
 @always_inline
 def ternary_tile[T: Int](w: Bytes, scale: Float32, blocks: Int, x: Panel, to: Floats, stride: Int):
-    """One tile of codes from 0 to 2; 64 bytes are 16 columns of 16 rows."""
-    comptime CHAINS = 4 if T == 1 else 1
-    var acc = Array[I16, T * CHAINS](fill=I16(0))
+    """One tile of codes from 0 to 2; 64 bytes are 16 columns of 16 rows.
+
+    A single token waits for memory and for the two units that multiply, so its codes stay where
+    they are in the byte: they are masked, not shifted, and each place has a sum of its own.
+    """
+    comptime STAY = T == 1 and HAS_VNNI  # the sums of pairs on AVX2 would run over
+    comptime PLACES = 4 if STAY else 1
+    var acc = Array[I16, T * PLACES](fill=I16(0))
     for b in range(blocks):
         var four = x.codes.unsafe_offset(b * T * BLOCK).unsafe_bitcast[Int32]()
         comptime for v in range(2):
-            var p = w.unsafe_offset(b * 128 + v * 64)
-            comptime if T == 1:
-                prefetch(p.unsafe_offset(4096))
-            var u = p.unsafe_load[width=64](0)
+            var u = w.unsafe_load[width=64](b * 128 + v * 64)
             comptime for s in range(4):
-                var c = (u >> UInt8(2 * s)) & 3
-                comptime for j in range(T):
-                    comptime k = j + T * (s % CHAINS)
-                    acc[k] = dot4[False](acc[k], c, four[unsafe_offset=j * 8 + v * 4 + s])
+                comptime if STAY:
+                    var c = u & UInt8(3 << (2 * s))
+                    acc[s] = dot4[False](acc[s], c, four[unsafe_offset=v * 4 + s])
+                else:
+                    # Bytes have no shift of their own; pairs of them have, and the mask suits both.
+                    var pairs = bitcast[DType.uint16, 32](u) >> UInt16(2 * s)
+                    var c = bitcast[DType.uint8, 64](pairs) & 3
+                    comptime for j in range(T):
+                        acc[j] = dot4[False](acc[j], c, four[unsafe_offset=j * 8 + v * 4 + s])
     comptime for j in range(T):
         var total = acc[j]
-        comptime for c in range(1, CHAINS):
-            total += acc[j + T * c]
+        comptime for s in range(1, PLACES):
+            total += acc[s] >> Int32(2 * s)
         var product = total.cast[DType.float32]() * x.scales[unsafe_offset=j]
         to.unsafe_store(j * stride, (product - x.sums[unsafe_offset=j]) * scale)
 

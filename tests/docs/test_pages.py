@@ -28,7 +28,7 @@ def test_the_code_of_a_page_runs(
     page: Path, home: Path, notebook: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = home / "pages" / page.stem
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     runner = Runner(folder, notebook)
     for block in blocks(page):

@@ -170,3 +170,31 @@ def test_stored_weights_ask_for_huge_pages(tmp_path: Path) -> None:
     _, _, after = Path("/proc/self/smaps").read_text("utf-8").partition(str(file.path))
     flags = next(line for line in after.splitlines() if line.startswith("VmFlags"))
     assert "hg" in flags.split()
+
+
+def test_what_lies_in_small_pages_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = np.arange(3 << 20, dtype=np.float32)  # 12 MB
+    arena = ArenaFile(tmp_path, "ab" * 32)
+    arena.write(room)
+    asked: list[int] = []
+
+    def some(found: np.ndarray) -> int:
+        asked.append(found.nbytes)
+        return 1 << 21
+
+    monkeypatch.setattr(arena_file, "_in_huge_pages", some)
+    found = arena.map(len(room))
+    assert asked == [room.nbytes]
+    assert found is not None
+    assert np.array_equal(found, room)
+
+
+def test_huge_pages_are_counted_or_said_to_be_none(tmp_path: Path) -> None:
+    arena = ArenaFile(tmp_path, "cd" * 32)
+    arena.write(np.ones(3 << 20, np.float32))
+    found = arena.map(3 << 20)
+    assert found is not None
+    assert 0 <= arena_file._in_huge_pages(found) <= found.nbytes
+    assert arena_file._in_huge_pages(np.ones(4, np.float32)) == 0

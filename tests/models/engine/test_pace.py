@@ -65,3 +65,13 @@ def test_one_thread_is_left_alone() -> None:
     assert pace.using == 1
     assert thread_count(1) == 1
     assert thread_count(0) >= 1
+
+
+def test_a_probe_that_is_slower_is_followed_by_no_trial() -> None:
+    """Prompts of one thread take 1.6 times as long; a slow step before made that look near."""
+    pace = Pace(2)
+    for seconds in (1.0, 1.0, 1.4):  # the first does not count
+        pace.note(2, seconds)
+    assert pace.probing
+    pace.probed(1.6)
+    assert pace.using == 2
