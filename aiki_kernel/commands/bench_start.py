@@ -71,7 +71,7 @@ def _start_once(name: str, folder: str) -> float:
     try:
         # A ZMQ socket that finds no listener tries again only after 100 ms, which would
         # blur the figure; so it is made when the port is there.
-        _wait_for_port(manager.ip, manager.shell_port, name)
+        wait_for_port(manager.ip, manager.shell_port, name)
         client = manager.blocking_client()
         client.start_channels(iopub=False, stdin=False, hb=False)
         client.kernel_info()
@@ -84,8 +84,9 @@ def _start_once(name: str, folder: str) -> float:
         manager.cleanup_resources()
 
 
-def _wait_for_port(host: str, port: int, name: str) -> None:
-    deadline = time.monotonic() + _LIMIT_S
+def wait_for_port(host: str, port: int, name: str, limit_s: float = _LIMIT_S) -> None:
+    """Until somebody listens there. Raises :class:`AikiError` when nobody does in time."""
+    deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         try:
             socket.create_connection((host, port), timeout=1.0).close()
@@ -93,4 +94,4 @@ def _wait_for_port(host: str, port: int, name: str) -> None:
             time.sleep(0.002)
         else:
             return
-    raise AikiError(f"The kernel {name} did not open its port in {_LIMIT_S:.0f} s: start it alone.")
+    raise AikiError(f"The kernel {name} did not open its port in {limit_s:.0f} s: start it alone.")

@@ -17,6 +17,8 @@ from aiki_kernel.commands.model import names as model_names
 from aiki_kernel.commands.parser import table
 from aiki_kernel.commands.persona import names as persona_names
 from aiki_kernel.commands.registry import command
+from aiki_kernel.commands.session_names import LAST
+from aiki_kernel.commands.session_names import names as session_names
 from aiki_kernel.commands.session_preview import composed
 from aiki_kernel.errors import AikiError, ModelError, UsageError
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from aiki_kernel.mind.reply import Reply
 
 _LEAVE = ("/quit", "/exit")
+_SESSION = ("new", "resume", "rename", "export")
+"""Verbs of ``session`` that may stand alone in the conversation."""
 _OPEN = re.compile(r"\{open:[\"']?([^{}\"']*)$")
 
 
@@ -40,6 +44,16 @@ def chat(
     model: Annotated[str, Arg("the model that answers", short="-m", complete=model_names)] = "",
     persona: Annotated[
         str, Arg("the persona that answers", short="-p", complete=persona_names)
+    ] = "",
+    resume: Annotated[
+        str,
+        Arg(
+            "go on with a session: its name, id or last",
+            short="-r",
+            alone=LAST,
+            metavar="SESSION",
+            complete=session_names,
+        ),
     ] = "",
 ) -> Result:
     """Talk with AIKI. With a question, or from a pipe, it answers once.
@@ -60,6 +74,8 @@ def chat(
             raise UsageError("There is no question: give one, or write it into the pipe.")
     if not text and (context.as_json or not sys.stdout.isatty()):
         raise UsageError("The conversation needs a terminal: give one question.")
+    if resume:
+        _beside(context, registry.run(["session", "resume", resume], context).text)
     ensure_local_model(context, model or context.settings.model)
     if text:
         return _once(context, text, typed=not piped)
@@ -148,10 +164,12 @@ class _Terminal:
         if not words or words[0] == "help":
             print(help_text())  # noqa: T201
             return
+        if words[0] in _SESSION:
+            words = ["session", *words]
         if words[0] not in registry.nouns("magic"):
             from aiki_kernel.commands.parser import nearest
 
-            known = ["help", "quit", *registry.nouns("magic")]
+            known = ["help", "quit", *_SESSION, *registry.nouns("magic")]
             raise UsageError(
                 f"There is no command /{words[0]}{nearest(words[0], known)} "
                 "// begins a message with a slash."
@@ -163,6 +181,7 @@ class _Terminal:
 def help_text() -> str:
     """What may be typed into the conversation."""
     rows = [(f"/{noun}", registry.NOUNS[noun][0]) for noun in registry.nouns("magic")]
+    rows += [(f"/{verb}", f"Short for /session {verb}") for verb in _SESSION]
     rows += [("/quit", "Leave (Ctrl-D does, too)")]
     hints = "@NAME addresses a persona. Alt-Enter begins a new line. // sends a slash."
     return f"{table(rows)}\n\nEach answers -h. {hints}"
@@ -183,9 +202,12 @@ def completions(context: Context, line: str) -> tuple[list[str], str]:
         return [], ""
     head, space, prefix = line[1:].rpartition(" ")
     if not space:
-        known = ["help", "quit", *registry.nouns("magic")]
+        known = ["help", "quit", *_SESSION, *registry.nouns("magic")]
         return [word for word in known if word.startswith(prefix)], prefix
-    return registry.complete(registry.split(head), prefix, context), prefix
+    words = registry.split(head)
+    if words and words[0] in _SESSION:
+        words = ["session", *words]
+    return registry.complete(words, prefix, context), prefix
 
 
 def _prompt(context: Context) -> PromptSession[str]:

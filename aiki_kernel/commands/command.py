@@ -120,7 +120,8 @@ class Arg:
 
     ``positional`` puts a parameter with a default by its place; ``rest`` takes every word
     that is left (a ``str`` gets them joined by spaces); ``unknown`` takes the words and
-    options that the command does not know, to pass them on.
+    options that the command does not know, to pass them on. ``alone`` is the value of an option
+    that is given without one.
     """
 
     help: str
@@ -131,6 +132,7 @@ class Arg:
     positional: bool = False
     rest: bool = False
     unknown: bool = False
+    alone: str = ""
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,8 @@ def _add_option(parser: argparse.ArgumentParser, parameter: Parameter) -> None:
     more: dict[str, Any] = {"action": "append"} if parameter.many else {}
     if parameter.arg.choices:
         more["choices"] = list(parameter.arg.choices)
+    if parameter.arg.alone:
+        more |= {"nargs": "?", "const": parameter.arg.alone}
     if parameter.default not in (None, "", ()):
         text = f"{text} (default: {parameter.default})"
     parser.add_argument(

@@ -1,21 +1,26 @@
-"""``aiki session``: the conversation of this notebook or chat."""
+"""``aiki session``: the conversation of this notebook or chat, and those of the past.
+
+Resuming and exporting are in ``session_past.py``, the formats in ``transcript.py``, finding a
+session by its name in ``session_names.py``.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from html import escape
 from typing import Annotated, Any
 
+from aiki_kernel.commands import session_past
 from aiki_kernel.commands import session_preview as session_preview  # registers preview
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.registry import command
+from aiki_kernel.commands.session_names import find, known, name_of, names, sessions
 from aiki_kernel.commands.tables import Column, Table, one_line, usd, when
 from aiki_kernel.errors import UsageError
+from aiki_kernel.safety.secrets import refuse
 
-
-def _sessions(context: Context, prefix: str) -> Iterable[str]:
-    return ledger(context).totals(group_by="session")
+WHICH = "another session: its name, the beginning of its id, or last"
 
 
 @command("session")
@@ -27,15 +32,15 @@ def session(context: Context) -> Result:
 @command("session show")
 def show(
     context: Context,
-    id: Annotated[
-        str, Arg("another session; its beginning is enough", positional=True, complete=_sessions)
-    ] = "",
+    id: Annotated[str, Arg(WHICH, rest=True, complete=names)] = "",
 ) -> Result:
     """Show a session: its exchanges, tokens and cost. In a terminal the last one."""
     conversation = context.conversation
     if not id and conversation is not None:
-        return _shown(context, conversation.session_id, [*conversation.exchanges])
-    return _shown(context, _found(context, id), [])
+        return _shown(context, conversation.session_id, [*conversation.exchanges], [])
+    found = find(context, id).id
+    resumed = session_past.past(context, found)
+    return _shown(context, found, [*resumed.past.exchanges], [*resumed.lines])
 
 
 @command("session new")
@@ -49,31 +54,62 @@ def new(context: Context) -> Result:
     old = context.conversation.session_id
     context.conversation.clear()
     new_id = context.conversation.session_id
+    if context.conversation.path:
+        sessions(context).settle(context.conversation.path, new_id)
     return Result({"session_id": new_id, "previous": old}, f"A new session begins: {new_id}.")
+
+
+@command("session rename")
+def rename(
+    context: Context,
+    name: Annotated[str, Arg("the new name", rest=True)],
+    session: Annotated[str, Arg(WHICH, short="-s", complete=names)] = "",
+) -> Result:
+    """Name the session that you are in; in a terminal the last one."""
+    from aiki_kernel.mind.sessions import LONGEST, title
+
+    if not name.strip():
+        raise UsageError("A session needs a name: `session rename Autumn trip`.")
+    refuse(name)
+    if len(" ".join(name.split())) > LONGEST:
+        raise UsageError(f"A name has at most {LONGEST} characters.")
+    conversation = context.conversation
+    here = conversation is not None and not session
+    id = conversation.session_id if conversation and here else find(context, session).id
+    sessions(context).rename(id, name)
+    given = title(name, LONGEST)
+    return Result({"session_id": id, "name": given}, f"Session {id[:8]} is called {given!r} now.")
 
 
 @command("session list")
 def list_(
     context: Context, limit: Annotated[int, Arg("how many at most", short="-k")] = 20
 ) -> Result:
-    """List the sessions that the ledger knows, newest first."""
-    rows = list(_known(context).values())[:limit]
+    """List the sessions of the past, newest first."""
+    rows = [one.to_json() for one in known(context)[:limit]]
+    conversation = context.conversation
+    for row in rows:
+        row["current"] = conversation is not None and row["session_id"] == conversation.session_id
     table = Table(
         [
+            Column("", whole=True),
             Column("session", whole=True),
-            Column("began", whole=True),
+            "name",
             Column("last", whole=True),
             Column("answers", right=True),
             Column("cost", right=True),
+            "notebook",
             "models",
         ],
         [
             (
+                "→" if row["current"] else "",
                 row["session_id"][:8],
-                when(row["began"]),
-                when(row["last"]),
-                row["calls"],
+                one_line(row["name"], 80) or None,
+                when(row["last"]) if row["last"] else None,
+                row["answers"],
                 _cost(row),
+                row["notebook"] or None,
                 ", ".join(row["models"]),
             )
             for row in rows
@@ -84,39 +120,7 @@ def list_(
     return Result({"sessions": rows}, table.text(context), table.html())
 
 
-def _known(context: Context) -> dict[str, dict[str, Any]]:
-    """Sessions by id, the most recently used first."""
-    totals = ledger(context).totals(group_by="session")
-    out: dict[str, dict[str, Any]] = {}
-    for entry in ledger(context).rows():
-        row = out.setdefault(
-            entry.session_id,
-            {
-                "session_id": entry.session_id,
-                "last": entry.when,
-                "began": entry.when,
-                "models": [],
-                **totals.get(entry.session_id, {}),
-            },
-        )
-        row["began"] = entry.when
-        if entry.model not in row["models"]:
-            row["models"].append(entry.model)
-    return out
-
-
-def _found(context: Context, id: str) -> str:
-    known = list(_known(context))
-    matching = [one for one in known if one.startswith(id)]
-    if not known:
-        raise UsageError("There has been no session yet: begin one with `aiki chat`.")
-    if not matching or (id and len(matching) > 1):
-        many = "several sessions begin" if matching else "no session begins"
-        raise UsageError(f"In the ledger {many} with {id!r}: see `session list`.")
-    return matching[0]
-
-
-def _shown(context: Context, id: str, exchanges: list[Any]) -> Result:
+def _shown(context: Context, id: str, exchanges: list[Any], lines: list[str]) -> Result:
     totals = ledger(context).totals(session_id=id)
     conversation = context.conversation
     here = conversation is not None and conversation.session_id == id
@@ -129,20 +133,25 @@ def _shown(context: Context, id: str, exchanges: list[Any]) -> Result:
             "created_at": exchange.created_at,
             "interrupted": exchange.interrupted,
             "stale": exchange.stale,
+            "kept": exchange.kept,
         }
         for exchange in exchanges
     ]
+    name = name_of(context, id)
     data = {
         "session_id": id,
+        "name": name,
         "current": here,
         "model": (conversation.model if here and conversation else None) or context.settings.model,
         "exchanges": asked,
         "totals": totals,
+        "notes": lines,
     }
     head = (
-        f"Session {id}: {totals['calls']} answers, {totals['input_tokens']:,} tokens in, "
-        f"{totals['output_tokens']:,} out, {_cost(totals)}."
+        f"Session {id}{f' ({one_line(name, 120)})' if name else ''}: {totals['calls']} answers, "
+        f"{totals['input_tokens']:,} tokens in, {totals['output_tokens']:,} out, {_cost(totals)}."
     )
+    head = "\n".join([head, *lines])
     if not asked:
         return Result(data, head)
     table = Table(
@@ -153,14 +162,21 @@ def _shown(context: Context, id: str, exchanges: list[Any]) -> Result:
                 one_line(row["question"], 120),
                 one_line(row["answer"], 120),
                 row["model"],
-                "stopped" if row["interrupted"] else "stale" if row["stale"] else "",
+                ", ".join(
+                    word
+                    for word, fits in (
+                        ("stopped", row["interrupted"]),
+                        ("stale", row["stale"]),
+                        ("kept", row["kept"]),
+                    )
+                    if fits
+                ),
             )
             for row in asked
         ],
     )
-    from html import escape
-
-    return Result(data, f"{head}\n\n{table.text(context)}", f"<p>{escape(head)}</p>{table.html()}")
+    html = "".join(f"<p>{escape(line)}</p>" for line in head.split("\n"))
+    return Result(data, f"{head}\n\n{table.text(context)}", f"{html}{table.html()}")
 
 
 def _cost(totals: dict[str, Any]) -> str:

@@ -330,14 +330,15 @@ def _memory(hit: Mapping[str, Any]) -> MemoryLine:
         text=clean(hit.get("text")),
         score=f"{score:.2f}" if shown else "",
         role=", ".join(part for part in (role, trust) if part),
-        when=_when(created),
+        when=when(created),
         created_at=created,
         where=origin(_mapping(hit.get("provenance"))),
         used=hit.get("used") is not False,
     )
 
 
-def _when(created: str) -> str:
+def when(created: str) -> str:
+    """``18 Nov 2026, 09:30`` of an ISO date; anything else as it is."""
     try:
         moment = datetime.fromisoformat(created)
     except ValueError:

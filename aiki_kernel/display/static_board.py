@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from aiki_kernel.display.board_facts import Board, changed
+from aiki_kernel.display.facts import when
 
 COLOURS = {"ok": "#2f9e6e", "degraded": "#e0a03a", "down": "#e0574f", "unknown": "#9a7bd0"}
 """As in ``widgets/health_board.css``. Each stands beside the word for it, never alone."""
@@ -26,7 +27,7 @@ def render_html(board: Board) -> str:
         'overflow-wrap:anywhere">'
         f'<div style="padding:3px 0"><span style="color:{COLOURS[board["status"]]}">●</span> '
         f"<strong>{_text(board['headline'])}</strong> "
-        f'<span style="{_DIM}">{_text(board["at"])}</span></div>'
+        f'<span style="{_DIM}">{_text(_looked(board))}</span></div>'
         f"{_money(board)}"
         '<table style="width:100%;border-collapse:collapse;font-size:12px">'
         f"{rows}</table>{_told(board)}</div>"
@@ -36,7 +37,7 @@ def render_html(board: Board) -> str:
 def render_text(board: Board) -> str:
     """The board in lines."""
     width = max((len(one["title"]) for one in board["services"]), default=0)
-    lines = [f"{board['headline']}  ({board['at']})"]
+    lines = [f"{board['headline']}  ({_looked(board)})"]
     lines += [
         f"{one['title']:<{width}}  {one['state']:<8}  {one['figure']:>10}  {one['reason']}"
         for one in board["services"]
@@ -76,11 +77,19 @@ def _row(one: dict[str, Any]) -> str:
     return (
         f'<tr><td style="{cell};white-space:nowrap"><span style="color:{COLOURS[one["state"]]}">'
         f"●</span> {_text(one['title'])}</td>"
-        f'<td style="{cell};white-space:nowrap"><strong>{one["state"]}</strong></td>'
+        f'<td style="{cell};white-space:nowrap">{_state(one["state"])}</td>'
         f'<td style="{cell};text-align:right;white-space:nowrap">{_text(one["figure"])}</td>'
         f'<td style="{cell}">{line}</td>'
         f'<td style="{cell};{_DIM}">{_text(one["reason"])}</td></tr>'
     )
+
+
+def _state(state: str) -> str:
+    return f'<span style="{_DIM}">ok</span>' if state == "ok" else f"<strong>{state}</strong>"
+
+
+def _looked(board: Board) -> str:
+    return f"looked {when(board['at'])}" if board["at"] else "not looked yet"
 
 
 def _money(board: Board) -> str:

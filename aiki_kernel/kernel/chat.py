@@ -233,6 +233,8 @@ class Chat:
             return None
         reply = keeping.reply_of(found.kept, talk.session_id, lines)
         if message.form is not None:
+            reply = replace(reply, object=message.form.read(reply.text)[1])
+        if message.form is not None:
             try:
                 _, value = await asyncio.to_thread(message.form.read, reply.text)
             except ValueError:

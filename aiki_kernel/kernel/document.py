@@ -157,21 +157,12 @@ async def _resume(aiki: Aiki, talk: Conversation, path: str) -> Resumed:
             Sessions(aiki.paths.sessions),
             aiki.connection.admin,
             aiki.settings.memory.user_id,
-            question,
         )
     except AikiError as error:
         return Resumed(lines=(f"{error} The conversation of this notebook was not brought back.",))
     if found.session_id and not talk.exchanges:
         talk.restore(found.session_id, found.past.exchanges)
     return found
-
-
-def question(source: str) -> str:
-    """The message in the source of a cell; "" where it is none."""
-    from aiki_kernel.kernel.cells import classify
-
-    cell = classify(source)
-    return cell.body if cell.kind == "message" else ""
 
 
 def _in_context(before: int, number: int) -> str:

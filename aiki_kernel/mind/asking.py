@@ -8,7 +8,7 @@ the answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -104,12 +104,16 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
 
 
 def _system(run: Run, settings: Settings, before: Sequence[Exchange]) -> str:
-    """What the persona is told, in the language of the message, or of the newest one before it
-    that shows a language. ``generation.system``, where you set it, stands for what ``default``
-    says, in every language."""
-    own = settings.generation
-    if run.persona.name == DEFAULT and "system" in own.model_fields_set:
-        return own.system
     earlier = (exchange.question for exchange in reversed(before))
-    language = spoken(settings.persona_language, chain([run.message.text], earlier))
-    return run.persona.system(language) if run.persona.voices else own.system
+    return system(run.persona, settings, chain([run.message.text], earlier))
+
+
+def system(persona: Persona, settings: Settings, texts: Iterable[str]) -> str:
+    """What a persona is told, in the language of the first of ``texts`` that shows one (the
+    message, then those before it). ``generation.system``, where you set it, stands for what
+    ``default`` says, in every language."""
+    own = settings.generation
+    if persona.name == DEFAULT and "system" in own.model_fields_set:
+        return own.system
+    language = spoken(settings.persona_language, texts)
+    return persona.system(language) if persona.voices else own.system

@@ -10,6 +10,7 @@ decided by :mod:`aiki_kernel.mind.resuming`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from aiki_kernel.errors import AikiError
 
 MOST_BYTES = 32 * 1024 * 1024
+_ABOVE = re.compile(r"%%aiki\b|%[A-Za-z_]|#[ \t]*keep[ \t]*$")
 _MARKS = ("stopped", "cut off by an error")
 
 
@@ -60,6 +62,14 @@ class Cell:
     source: str
     answer: Shown | None
     empty: bool
+
+    @property
+    def message(self) -> str:
+        """The message as it was typed: without magics, options and ``# keep`` above it."""
+        lines = self.source.strip("\r\n").splitlines()
+        while lines and (not lines[0].strip() or _ABOVE.match(lines[0])):
+            lines.pop(0)
+        return "\n".join(lines).rstrip()
 
 
 @dataclass(frozen=True)

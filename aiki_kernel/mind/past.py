@@ -17,7 +17,7 @@ in the memory, of elsewhere     by the time at which it was asked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -32,9 +32,6 @@ MOST = 2000
 """Messages (two a turn) of one session that are brought back at most; the newest."""
 _PAGE = 500
 
-Question = Callable[[str], str]
-"""The message in the source of a cell; "" where it is none."""
-
 
 class Lister(Protocol):
     """The part of the memory that is asked (``daemon.admin.MemoryAdmin``)."""
@@ -46,12 +43,12 @@ class Lister(Protocol):
 
 @dataclass(frozen=True)
 class Past:
-    """Exchanges in the order of their cells. ``left_out`` counts those whose cells are gone or
-    cleared, ``edited`` answers that somebody changed in the memory, ``only_shown`` those that
-    the memory does not have."""
+    """Exchanges in the order of their cells. ``left_out`` are turns whose cells are gone or
+    cleared, ``edited`` counts answers that somebody changed in the memory, ``only_shown`` those
+    that the memory does not have."""
 
     exchanges: tuple[Exchange, ...]
-    left_out: int = 0
+    left_out: tuple[str, ...] = ()
     edited: int = 0
     only_shown: int = 0
 
@@ -102,7 +99,6 @@ def rebuilt(
     records: Sequence[Record],
     file: NotebookFile | None,
     sessions: Collection[str],
-    question: Question,
     *,
     since: str = "",
     stale: Collection[str] = (),
@@ -131,15 +127,16 @@ def rebuilt(
             continue  # asked again since: the newer one is placed below
         only_shown += known is None
         own = next(iter(sessions), "")
-        placed.append(_shown(shown, known, cell.id, question(cell.source), own))
+        placed.append(_shown(shown, known, cell.id, cell.message, own))
     saved = set(file.ids)
     empty = {cell.id for cell in file.cells if cell.empty}
     ours = any(one.cell_id in saved for one in remembered)
-    left_out, loose = 0, []
+    left_out: list[str] = []
+    loose: list[Exchange] = []
     for one in by_turn.values():
         gone = one.cell_id in empty or (ours and bool(one.cell_id) and one.cell_id not in saved)
         if gone and one.created_at >= since and _seconds(one.created_at) < file.saved_at:
-            left_out += 1
+            left_out.append(one.turn_id)
         elif one.cell_id in saved:
             placed.append(one)
         else:
@@ -151,7 +148,7 @@ def rebuilt(
         # The newest of all stands where the kernel had it: at the end.
         placed.insert(len(placed) if len(before) == len(placed) else latest + 1, one)
     marked = (replace(one, stale=one.stale or one.turn_id in stale) for one in placed)
-    return Past(tuple(marked), left_out, edited, only_shown)
+    return Past(tuple(marked), tuple(left_out), edited, only_shown)
 
 
 def _shown(

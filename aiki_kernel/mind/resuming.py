@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from aiki_kernel.errors import AikiError
 from aiki_kernel.memory.records import Record, Scope, new_id
 from aiki_kernel.mind import notebook_file
-from aiki_kernel.mind.past import Lister, Past, Question, rebuilt, turns
+from aiki_kernel.mind.past import Lister, Past, rebuilt, turns
 from aiki_kernel.mind.sessions import Place
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ async def notebook(
     sessions: Sessions,
     memory: Lister,
     user_id: str,
-    question: Question,
     *,
     foreign: bool = False,
 ) -> Resumed:
@@ -83,13 +82,11 @@ async def notebook(
     # here has none.
     begun = (await asyncio.to_thread(sessions.named)).get(place.session_id)
     since = "" if begun is None or begun.path == path else place.at
-    past = rebuilt(records, file, theirs, question, since=since, stale=stale)
+    past = rebuilt(records, file, theirs, since=since, stale=stale)
     return Resumed(place.session_id, past, (*lines, *trouble, *missed(past, place.source)))
 
 
-async def session(
-    session_id: str, sessions: Sessions, memory: Lister, user_id: str, question: Question
-) -> Resumed:
+async def session(session_id: str, sessions: Sessions, memory: Lister, user_id: str) -> Resumed:
     """The conversation of a session, in the order of its notebook where that is still there.
 
     Raises :class:`AikiError` when the memory cannot be asked.
@@ -108,7 +105,7 @@ async def session(
         file, lines = await asyncio.to_thread(_read, place.path, True)
         since = "" if begun is None or begun.path == place.path else place.at
     theirs = tuple(one for one in (session_id, place.source if place else "") if one)
-    past = rebuilt(records, file, theirs, question, since=since, stale=stale)
+    past = rebuilt(records, file, theirs, since=since, stale=stale)
     return Resumed(session_id, past, (*lines, *missed(past, place.source if place else "")))
 
 

@@ -181,7 +181,7 @@ class AuditLog:
 
     def _caught_up(self, head: Head, size: int) -> Head:
         """Take in lines whose writer was killed before it wrote the head; cut a torn one off."""
-        at = head.size if head.size <= size else size
+        at = head.size if head.size <= size else self._begun(head, size)
         tail = os.pread(self._file, size - at, at)
         for raw in tail.splitlines(keepends=True):
             line = read_line(raw) if raw.endswith(b"\n") else None
@@ -195,6 +195,13 @@ class AuditLog:
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             size += os.write(self._file, b"\n")
         return replace(head, size=size)
+
+    def _begun(self, head: Head, size: int) -> int:
+        """Where to look in a file that is shorter than the head says: at its beginning if a killed
+        writer had begun it (its first line is torn, or goes on from the head), else at its end."""
+        first, newline, _ = os.pread(self._file, size, 0).partition(b"\n")
+        line = read_line(first) if newline else None
+        return 0 if not newline or (line and line["prev"] == head.sha256) else size
 
     def _cut(self, head: Head, torn: bytes) -> Head:
         whole = torn.endswith(b"\n")

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -314,3 +315,27 @@ def test_who_searched_is_not_named_beside_nothing_found() -> None:
     assert facts.memories_label == "no memories"
     found = Facts.read({"finish_reason": "stop", "hits": [{"text": "a"}], "backend": backend})
     assert found.memories_label == "1 memory · numpy 0.32 ms"
+
+
+def test_every_fact_is_readable_where_all_styles_are_taken_away(answer: Answer) -> None:
+    shown = answer(
+        stale=True,
+        kept=True,
+        notes=["Consulted x: count.", "Memory is away."],
+        consult={"insight": "count"},
+        route={"router": "learned", "reason": "cheap, complexity 0.21"},
+    )
+    html = render_html(shown)
+    read = unescape(re.sub(r"<[^>]+>", "", re.sub(r"</(div|li|summary)>", "\n", html)))
+    facts = Facts.read(shown)
+    assert " · ".join(facts.headline) in read
+    assert "stale ● · kept ●" in read
+    assert " ■ ".join(f"{s.label} {s.time}" for s in facts.segments) in read
+    assert "Model: learned: cheap, complexity 0.21\n" in read
+    for text in (facts.memories_label, facts.insight, *facts.notes):
+        assert f"{text}\n" in read
+    for memory in facts.memories:
+        assert " · ".join([memory.score, *memory.about]) in read
+    text = render_text(shown)
+    for line in ("stale     An earlier cell", "kept      Kept by # keep", "insight   Consulted x"):
+        assert line in text

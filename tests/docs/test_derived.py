@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from pathlib import Path
 from types import ModuleType
 
 import drawing
+import pytest
 import python_page
 from blocks import ROOT
 
@@ -46,3 +48,10 @@ def test_what_python_may_rely_on_is_described() -> None:
                 f"{name}.{key}" for key, value in python_page.members(thing) if not value.__doc__
             ]
     assert not bare, f"no docstring: {', '.join(bare)}"
+
+
+@pytest.mark.long
+def test_the_pages_render_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
+    assert _make().html(tmp_path / "html") == 0
+    assert (tmp_path / "html" / "reference" / "commands.html").is_file()

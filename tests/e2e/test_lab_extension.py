@@ -166,15 +166,26 @@ def test_code_of_an_answer_becomes_a_cell_and_nothing_runs(
     blocks.first.locator("pre").click(button="right")
     item = book.page.locator(".lm-Menu-item", has_text="Insert Code of the Answer")
     item.click()
-    assert len(_sources(book)) == 5
+    assert _sources(book)[3] == wanted[0]
+    _editor(book, 0).click()
+    book.page.keyboard.press("Control+Shift+c")
+    book.page.keyboard.type("insert code of the answer")
+    book.page.locator(".lm-CommandPalette-item", has_text="Insert Code of the Answer").wait_for()
+    book.page.keyboard.press("Enter")
+    book.page.wait_for_function(
+        "() => document.querySelectorAll('.jp-Notebook .jp-CodeCell').length === 7"
+    )
+    assert _sources(book)[4:6] == wanted  # both at once, in their order
 
     book.save()
     kept = lab.read("code.ipynb").cells
-    assert [cell.source for cell in kept[1:3]] == wanted
-    assert all(not cell.outputs and cell.execution_count is None for cell in kept[1:4])
+    assert [cell.source for cell in kept[1:6]] == [*wanted, wanted[0], *wanted]
+    assert all(not cell.outputs and cell.execution_count is None for cell in kept[1:6])
 
 
-def test_a_saved_python_notebook_keeps_its_own_look(lab: Any, open_book: Open) -> None:
+def test_a_saved_python_notebook_keeps_its_own_look_and_the_launcher_has_a_tile(
+    lab: Any, open_book: Open
+) -> None:
     book = open_book(_python_notebook(lab, "python.ipynb", CODE))
     assert _coloured(book, 1) == ["for", "in", "pass"]  # stock Python, as ever
     assert _editor(book, 0).evaluate(MANNERS) == PLAIN
@@ -185,6 +196,12 @@ def test_a_saved_python_notebook_keeps_its_own_look(lab: Any, open_book: Open) -
     insert.focus()
     insert.press("Enter")
     assert _sources(book)[1] == "best = max(harvest)\nprint(best)"
+
+    # The launcher, while a page is open: our tile with its logo.
+    book.page.goto(f"{lab.url}/lab/workspaces/launcher")
+    tile = book.page.locator('.jp-LauncherCard[data-category="Notebook"]', has_text="AIKI")
+    tile.locator("img").wait_for()
+    assert tile.locator("img").evaluate("image => image.naturalWidth") > 0
 
 
 def test_notebook_7(lab: Any, open_book: Open, scripted: FaultServer) -> None:
@@ -206,13 +223,3 @@ def test_notebook_7(lab: Any, open_book: Open, scripted: FaultServer) -> None:
     page.goto(f"{lab.url}/tree")
     page.get_by_text("New", exact=True).click()
     page.locator(".lm-Menu-item", has_text="AIKI").wait_for()
-
-
-def test_the_launcher_shows_the_logo(lab: Any, open_book: Open) -> None:
-    book = open_book(lab.write("tile.ipynb", ["Hello."]))
-    book.page.get_by_title("New Launcher").or_(
-        book.page.locator('[data-command="launcher:create"]')
-    ).first.click()
-    tile = book.page.locator('.jp-LauncherCard[data-category="Notebook"]', has_text="AIKI")
-    tile.locator("img").wait_for()
-    assert tile.locator("img").evaluate("image => image.naturalWidth") > 0

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -195,3 +197,39 @@ def test_a_kept_answer_survives_the_kernel_and_the_model(lab: Lab, server: Fault
 def ledger(environment: dict[str, str]) -> int:
     with sqlite3.connect(Path(environment["AIKI_HOME"]) / "ledger.sqlite") as db:
         return int(db.execute("SELECT count(*) FROM entry").fetchone()[0])
+
+
+@pytest.mark.slow
+def test_papermill_shows_what_its_input_kept_and_asks_nothing_for_it(
+    lab: Lab, server: FaultServer, in_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """In another home, as on another machine: only the notebook can know."""
+    lab.run("p1", "# keep\nHva koster {x}?")
+    lab.run("p2", "What is asked anew?")
+    lab.saved.write("p1", "p2")
+    told, calls = lab.saved.cells["p1"][1][0]["metadata"]["aiki"], len(server.requests)
+    out = tmp_path / "ut.ipynb"
+    ran = subprocess.run(
+        [sys.executable, "-m", "papermill", str(lab.saved.path), str(out)],
+        env={**in_environment, "AIKI_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    kept, anew = [
+        output["metadata"]["aiki"]
+        for cell in nbformat.read(out, as_version=4).cells
+        for output in cell.outputs
+        if "text/markdown" in output.get("data", {})
+    ]
+    assert kept["kept"] is True
+    assert (kept["turn_id"], kept["cost"]) == (told["turn_id"], told["cost"])
+    assert anew.get("kept") is None
+    assert len(server.requests) == calls + 1
+    # A fresh run has nothing of the old conversation but what is kept.
+    assert [text.split("\n")[-1] for text in asked(server)[::2]] == [
+        "Hva koster {x}?",
+        "What is asked anew?",
+    ]

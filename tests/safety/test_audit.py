@@ -252,6 +252,26 @@ def test_nothing_that_was_acknowledged_is_missing_after_kills(tmp_path):
     assert acknowledged < verdict.lines <= acknowledged + 8 * 2 + 1
 
 
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_writer_killed_just_after_it_began_a_file_breaks_no_chain(tmp_path, torn):
+    log = AuditLog(tmp_path / "audit.jsonl", largest=600)
+    while not log.path.exists() or log.path.stat().st_size < 600:
+        log.record("memory.write", ids=["a"])
+    before = log._head_path.read_bytes()
+    log.record("memory.write", ids=["b"])  # in a new file
+    log.close()
+    log._head_path.write_bytes(before)  # but the head was not written any more
+    if torn:
+        log.path.write_bytes(log.path.read_bytes()[:40])
+    again = AuditLog(log.path, largest=600)
+    again.record("memory.write", ids=["c"])
+    verdict = again.verify()
+    assert not verdict.faults
+    seen = [line["facts"].get("ids") for line in again.recent(2)]
+    assert seen[0] == ["c"]
+    assert seen[1] == (None if torn else ["b"])
+
+
 def test_texts_and_keys_never_stand_in_it(tmp_path):
     log = AuditLog(tmp_path / "audit.jsonl")
     key = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9"

@@ -62,7 +62,8 @@ class Stage:
 
     def _look(self, width: int, theme: str) -> None:
         self.tab.set_viewport_size({"width": width, "height": 600})
-        self.tab.evaluate("(colours) => paint(colours)", _COLOURS[theme])
+        look = [_COLOURS[theme], str(theme == "light").lower()]
+        self.tab.evaluate("([colours, light]) => paint(colours, light)", look)
 
 
 @contextmanager
@@ -122,7 +123,8 @@ body { margin: 0; padding: 8px; background: var(--jp-layout-color1);
 
 _HARNESS = """() => {
   const modules = {};
-  window.paint = (colours) => {
+  window.paint = (colours, light) => {
+    document.body.dataset.jpThemeLight = light;
     for (const [name, value] of Object.entries(colours)) {
       document.documentElement.style.setProperty(name, value);
     }

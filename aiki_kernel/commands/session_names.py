@@ -1,0 +1,111 @@
+"""Sessions by their names: what the ledger knows of each, under the name that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from aiki_kernel.commands.command import Context
+from aiki_kernel.commands.cost import ledger
+from aiki_kernel.commands.parser import nearest
+from aiki_kernel.errors import UsageError
+from aiki_kernel.mind.sessions import Named, Sessions
+
+LAST = "last"
+
+
+@dataclass
+class Session:
+    """A session of the past. ``answers`` counts messages that got one, ``calls`` all calls of
+    models; ``last`` and ``began`` are ISO-8601 times."""
+
+    id: str
+    name: str = ""
+    notebook: str = ""
+    began: str = ""
+    last: str = ""
+    answers: int = 0
+    calls: int = 0
+    cost_usd: float = 0.0
+    unpriced: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    models: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict of all fields."""
+        facts = asdict(self)
+        return {"session_id": facts.pop("id"), **facts}
+
+
+def sessions(context: Context) -> Sessions:
+    """The file of names and notebooks."""
+    return Sessions(context.paths.sessions)
+
+
+def known(context: Context) -> list[Session]:
+    """All sessions, the most recently used first."""
+    found: dict[str, Session] = {}
+    turns: dict[str, set[str]] = {}
+    for entry in ledger(context).rows():
+        one = found.setdefault(entry.session_id, Session(entry.session_id, last=entry.when))
+        one.began = entry.when
+        one.calls += 1
+        one.cost_usd += entry.cost_usd or 0.0
+        one.unpriced += entry.cost_usd is None
+        one.input_tokens += entry.input_tokens
+        one.output_tokens += entry.output_tokens
+        if entry.stage == "generate" and entry.turn_id:
+            turns.setdefault(entry.session_id, set()).add(entry.turn_id)
+        if entry.model not in one.models:
+            one.models.append(entry.model)
+    for id, named in sessions(context).named().items():
+        one = found.setdefault(id, Session(id, began=named.began, last=named.began))
+        one.name, one.notebook = named.name, named.notebook
+    for id, one in found.items():
+        one.answers = len(turns.get(id, ()))
+    return sorted(found.values(), key=lambda one: one.last, reverse=True)
+
+
+def name_of(context: Context, id: str) -> str:
+    """The name of a session, or ""."""
+    return sessions(context).named().get(id, Named(id, "")).name
+
+
+def names(context: Context, prefix: str) -> Iterable[str]:
+    """What Tab offers: ``last``, names of one word, ids."""
+    for one in (found := known(context)):
+        if one.name and " " not in one.name:
+            yield one.name
+    yield LAST
+    yield from (one.id for one in found)
+
+
+def find(context: Context, word: str) -> Session:
+    """The session that ``word`` means: a name, the beginning of an id, ``last`` or nothing
+    (the last one that is not this one). Raises :class:`UsageError` naming what there is."""
+    here = context.conversation.session_id if context.conversation is not None else ""
+    found = known(context)
+    word = " ".join(word.split())
+    if word in ("", LAST):
+        others = [one for one in found if one.id != here]
+        if not others:
+            raise UsageError("There has been no other session yet: begin one with `aiki chat`.")
+        return others[0]
+    low = word.casefold()
+    for fits in (
+        lambda one: one.id == word,
+        lambda one: one.name.casefold() == low,
+        lambda one: len(word) >= 2 and one.id.startswith(word.lower()),
+        lambda one: one.name.casefold().startswith(low),
+        lambda one: low in one.name.casefold(),
+    ):
+        matching = [one for one in found if fits(one)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            ids = ", ".join(f"{one.id[:8]} ({one.name})" for one in matching[:5])
+            raise UsageError(f"{len(matching)} sessions fit {word!r}: {ids}. Give the id.")
+    guess = nearest(word, [one.name for one in found if one.name])
+    raise UsageError(f"There is no session {word!r}{guess} See `session list`.")
