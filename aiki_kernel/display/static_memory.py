@@ -12,7 +12,8 @@ _CELL = "text-align:left;vertical-align:top;padding:3px 10px 3px 0"
 
 
 def render_html(page: Facts) -> str:
-    """A page as a fragment with inline styles."""
+    """A page as a fragment with inline styles. JupyterLab gives each table a fixed layout, so
+    the columns beside the text have widths of their own."""
     rows = "".join(_row(one) for one in page["rows"])
     notes = "".join(
         f'<div style="{_DIM}">{_text(line)}</div>'
@@ -61,9 +62,9 @@ def _filters(page: Facts) -> str:
 def _row(one: dict[str, Any]) -> str:
     gone = f'<div style="{_DIM}">{_text(left(one))}</div>' if "gone" in one else ""
     return (
-        f'<tr><td style="{_CELL};white-space:nowrap"><code>{_text(one["id"][:8])}</code></td>'
-        f'<td style="{_CELL};white-space:nowrap">{_text(one["when"])}</td>'
-        f'<td style="{_CELL};width:100%">{_text(one["text"])}'
+        f'<tr><td style="{_CELL};width:76px"><code>{_text(one["id"][:8])}</code></td>'
+        f'<td style="{_CELL};width:116px">{_text(one["when"])}</td>'
+        f'<td style="{_CELL}">{_text(one["text"])}'
         f'<div style="{_DIM}">{_text(about(one))}</div>{gone}</td></tr>'
     )
 

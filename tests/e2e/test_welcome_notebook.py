@@ -72,6 +72,8 @@ def _check(book: Any, name: str) -> None:
         o for c in book.cells for o in c.get("outputs", []) if "aiki" in o.get("metadata", {})
     ]
     assert len(answers) == 3
+    # A new conversation begins before the last question: what it knows, it recalled.
+    assert any(f"My name is {name}." in hit["text"] for hit in answers[-1].metadata["aiki"]["hits"])
     for answer in answers:
         assert answer.data["text/plain"].strip()
         told = answer.metadata["aiki"]
@@ -85,5 +87,5 @@ def _check(book: Any, name: str) -> None:
     cards = [text for text in printed if text.startswith(CARD)]
     assert len(cards) == 3
     assert all("first token" in card and "free" in card for card in cards)
-    found = next(c for c in book.cells if c.source.startswith("%aiki_memory"))
+    found = next(c for c in book.cells if c.source == "%aiki_memory browse")
     assert f"My name is {name}." in " ".join(found.outputs[0].data["text/plain"].split())
