@@ -8,6 +8,7 @@ other classes are never compared, hashed or printed.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from typing import Any
 
@@ -15,6 +16,7 @@ from aiki_kernel.attachments.columns import HEAD, SCANNED, column, share, texts,
 from aiki_kernel.attachments.table import Column, Table
 from aiki_kernel.attachments.values import cut, library, shown
 
+_SORTED = 1_000_000  # values: a median of more takes seconds a column
 _SMALL = 12  # elements of an array that still stands in the sentence
 
 
@@ -93,7 +95,8 @@ def _pandas_about(series: Any, gone: int) -> str:
         if kind == "b":
             return share(int(series.sum()), there)
         if kind in "iuf":
-            five = (series.min(), series.mean(), series.median(), series.max(), series.std())
+            middle = series.median() if len(series) <= _SORTED else math.nan
+            five = (series.min(), series.mean(), middle, series.max(), series.std())
             return told([float(one) for one in five])
         if kind in "mM":
             return f"{shown(series.min())} to {shown(series.max())}"
@@ -202,7 +205,8 @@ def _numpy_column(name: str, values: Any) -> Column:
         if there.size:
             spread = float(there.std(ddof=1)) if there.size > 1 else None
             low, high = float(there.min()), float(there.max())
-            mean, middle = float(there.mean(dtype=np.float64)), float(np.median(there))
+            mean = float(there.mean(dtype=np.float64))
+            middle = float(np.median(there)) if there.size <= _SORTED else None
             about = told((low, mean, middle, high, spread))
     elif kind in "mM":
         gone = int(np.isnat(values).sum())

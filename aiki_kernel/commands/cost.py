@@ -109,12 +109,21 @@ def _overview(context: Context, book: Ledger, only: str | None) -> Result:
     lines = [line for line in lines if line]
     if not sums["in all"]["calls"]:
         lines.insert(0, "No answer has been asked for yet, so nothing was spent.")
-        return Result(data, "\n".join(lines))
+        return _shown(context, Result(data, "\n".join(lines)), only)
     tables = [_table("", sums, None), _table("model", models, None)]
     text = "\n\n".join([*(table.text(context) for table in tables), "\n".join(lines)])
     html = "".join(table.html() for table in tables)
     html += "".join(f"<div>{escape(line)}</div>" for line in lines)
-    return Result(data, text.rstrip(), html)
+    return _shown(context, Result(data, text.rstrip(), html), only)
+
+
+def _shown(context: Context, overview: Result, only: str | None) -> Result:
+    """In a notebook the board as well; of one session alone there is none."""
+    if context.face != "magic" or only is not None:
+        return overview
+    from aiki_kernel.commands.cost_board import board
+
+    return board(context, overview)
 
 
 def budget(context: Context, session_id: str | None = None) -> list[Cap]:

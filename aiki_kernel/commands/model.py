@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from aiki_kernel.commands import model_file, tomlfile
 from aiki_kernel.commands import model_serve as model_serve
@@ -64,14 +64,22 @@ def model(
     current = current_name(context)
     if current == AUTO:
         text = f"auto ({source}): the router chooses. {called(context)} NAME takes one model."
-        return Result({"name": AUTO, "chosen_by": source}, text)
+        return _shown(context, {"name": AUTO, "chosen_by": source}, text)
     one = card(context.settings, current)
     data = {**facts(context, one, current), "chosen_by": source}
     missing = f" Not on this machine yet: {data['state']}." if data["state"][0] == "`" else ""
     tier = f" {one.tier} tier;" if one.tier else ""
     window = f"; {one.window:,} tokens fit" if one.window else ""
     text = f"{one.name} ({source});{tier} {price_text(one)}{window}.{missing}{_key_note(one)}"
-    return Result(data, text)
+    return _shown(context, data, text)
+
+
+def _shown(context: Context, data: dict[str, Any], text: str) -> Result:
+    if context.face != "magic":
+        return Result(data, text)
+    from aiki_kernel.commands.pickers import models
+
+    return models(context, data, text)
 
 
 @command("model use")

@@ -73,6 +73,41 @@ def list_(
     return Result(data, f"{table.text(context)}\n\n{hint}".rstrip(), html)
 
 
+def rows(
+    context: Context, words: tuple[str, ...], tier: Any, current: str, most: int
+) -> list[dict[str, Any]]:
+    """What :func:`list_` lists, as plain data; those after the first ``most`` only by name.
+
+    With neither words nor a tier whoever answers now comes first.
+    """
+    from aiki_kernel.models.cards import cards
+
+    wide = bool(words or tier)
+    found = list(cards(context.settings).values()) if wide else _usual(context)
+    found = [one for one in found if one.name != "local" and _fits(one, words, tier, "")]
+    found.sort(key=lambda one: (_ORDER[one.tier], _price_order(one), one.name))
+    listed = [facts(context, one, current) for one in found[:most]]
+    listed += [{"name": one.name} for one in found[most:]]
+    if not wide:
+        listed.sort(key=lambda row: not row.get("current"))
+    return listed
+
+
+def needed(context: Context, row: dict[str, Any]) -> dict[str, Any]:
+    """For a row of :func:`rows`: ``size`` of local weights in bytes, ``todo`` before it answers."""
+    from aiki_kernel.models import weights
+
+    if row.get("local"):
+        name = row["name"].removeprefix("local/")
+        here = weights.installed(context.paths.models).get(name)
+        known = weights.KNOWN.get(name)
+        size = here.stat().st_size if here else known.size if known else None
+        return {"size": size, "todo": ""}
+    variable = str(row.get("state", "")).partition(" ")[0]
+    missing = str(row.get("state", "")).startswith(f"{variable} not set")
+    return {"size": None, "todo": f"aiki config key {variable}" if missing else ""}
+
+
 def current_name(context: Context) -> str:
     """The name of the model that answers in this session; "auto" while the router chooses."""
     chosen = getattr(context.conversation, "model", None)

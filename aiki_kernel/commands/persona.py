@@ -46,6 +46,10 @@ def list_(context: Context) -> Result:
     language = _language(context)
     found = roster(context).all()
     data = {"current": current, "personas": [_facts(one) for one in found]}
+    if context.face == "magic":
+        from aiki_kernel.commands.pickers import personas
+
+        return personas(context, data)
     table = Table(
         ["", Column("persona", whole=True), "title", "models", "reads", "writes"],
         [_row(one, current, language) for one in found],

@@ -56,7 +56,7 @@ def test_the_overview_says_what_was_spent_saved_and_not_known() -> None:
     assert "Cheap-only would have been ~$0.1100" in result.text
     assert "Models of this machine: 12 s, $0." in result.text
     assert "1 hop" in result.text
-    (line,) = (line for line in result.text.splitlines() if line.strip().startswith("cheese"))
+    *_, line = (line for line in result.text.splitlines() if line.strip().startswith("cheese"))
     assert "unknown" in line
     assert "estimate" in (result.html or "")
 

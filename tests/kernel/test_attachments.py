@@ -239,6 +239,25 @@ def test_what_does_not_fit_is_an_error_and_its_text_is_kept(
     assert len(server.requests) == before + 2
 
 
+def test_a_kept_answer_is_asked_anew_when_what_is_attached_changed(
+    notebook: Notebook, server: FaultServer
+) -> None:
+    before = len(server.requests)
+    for _ in range(2):
+        server.script(Scenario(text='{"n": 100}'))
+        notebook.run("%%aiki --keep --json shape\nRows of {df}?", cell="k1")
+        assert notebook.python("print(reply)") == "{'n': 100}"
+        assert len(server.requests) == before + 1
+    notebook.python("df = df.head(7)")
+    assert notebook.run("%%aiki --keep --json shape\nRows of {df}?", cell="k1").status == "ok"
+    assert len(server.requests) == before + 2
+
+
+def test_other_magics_still_have_values_in_braces(notebook: Notebook) -> None:
+    notebook.python("which = 'nonesuch'")
+    assert "'nonesuch'" in refused(notebook.run("%aiki_session show {which}"))
+
+
 def test_tab_offers_files_variables_and_schemas(notebook: Notebook) -> None:
     def offered(code: str) -> list[str]:
         found: list[str] = notebook.complete(code)["matches"]

@@ -35,7 +35,10 @@ def found() -> dict[str, Any]:
         }
         for n, text in enumerate(TEXTS)
     ]
-    return memory_facts.page({"rows": rows, "next": "x|1", "total": 1204}, {})
+    made = memory_facts.page({"rows": rows, "next": "x|1", "total": 1204}, {})
+    for n, one in enumerate(made["rows"]):
+        one["when"] = f"2026-03-0{3 - n} 12:00"  # in whichever zone this machine is
+    return made
 
 
 def shown(on: Stage, **look: Any) -> Any:

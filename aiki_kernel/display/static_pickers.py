@@ -1,0 +1,94 @@
+"""The pickers without a kernel: HTML without script, and text."""
+
+from __future__ import annotations
+
+from html import escape
+
+from aiki_kernel.display.picker_facts import Facts
+
+_DIM = "opacity:.72"
+_CELL = "text-align:left;vertical-align:top;padding:3px 10px 3px 0"
+_RIGHT = "text-align:right;vertical-align:top;padding:3px 10px 3px 0;white-space:nowrap"
+_BOX = (
+    '<div style="max-width:760px;margin:4px 0 2px;font-size:12px;line-height:18px;'
+    'overflow-wrap:anywhere">'
+)
+_TABLE = '<table style="width:100%;border-collapse:collapse;font-size:12px">'
+
+
+def personas_html(page: Facts) -> str:
+    """The personas as a fragment with inline styles."""
+    rows = "".join(
+        f'<tr><td style="{_CELL};white-space:nowrap">{_mark(one)}<strong>{_text(one["title"])}'
+        f'</strong><div style="{_DIM}">@{_text(one["name"])}</div></td>'
+        f'<td style="{_CELL};width:100%">{_text(one["problem"] or one["about"])}'
+        f'<div style="{_DIM}">{_text(facts(one))}</div></td></tr>'
+        for one in page["rows"]
+    )
+    more = f'<div style="{_DIM}">{_text(page["more"])}</div>' if page["more"] else ""
+    return f"{_BOX}<div>{_text(page['said'])}</div>{_TABLE}{rows}</table>{more}</div>"
+
+
+def personas_text(page: Facts) -> str:
+    """The personas in lines."""
+    lines = [page["said"]]
+    for one in page["rows"]:
+        mark = "→" if one["current"] else " "
+        lines += ["", f"{mark} {one['name']}: {one['title']}"]
+        lines += [f"    {line}" for line in (one["problem"] or one["about"], facts(one)) if line]
+    return "\n".join([*lines, *(["", page["more"]] if page["more"] else [])])
+
+
+def facts(one: Facts) -> str:
+    """``models any · reads own, shared · ...``"""
+    return " · ".join(f"{name} {value}" for name, value in one["facts"])
+
+
+def models_html(page: Facts) -> str:
+    """The models as a fragment with inline styles."""
+    heads = ("model", "tier", "in $/M", "out $/M", "window", "")
+    head = "".join(
+        f'<th style="{_RIGHT if 2 <= n <= 4 else _CELL};font-weight:normal;{_DIM}">{name}</th>'
+        for n, name in enumerate(heads)
+    )
+    rows = "".join(
+        f'<tr><td style="{_CELL}">{_mark(one)}{_text(one["name"])}</td>'
+        f'<td style="{_CELL}">{_text(one["tier"])}</td>'
+        f'<td style="{_RIGHT}">{_text(one["given"])}</td>'
+        f'<td style="{_RIGHT}">{_text(one["made"])}</td>'
+        f'<td style="{_RIGHT}">{_text(one["window"])}</td>'
+        f'<td style="{_CELL};{_DIM}">{_text(state(one))}</td></tr>'
+        for one in page["rows"]
+    )
+    told = [line for line in (page["note"], page["todo"]) if line]
+    note = "".join(f'<div style="{_DIM}">{_text(line)}</div>' for line in told)
+    return (
+        f"{_BOX}<div>{_text(page['said'])}</div>{_TABLE}<thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table>{note}</div>"
+    )
+
+
+def models_text(page: Facts) -> str:
+    """The models in lines."""
+    rows = page["rows"]
+    wide = max((len(one["name"]) for one in rows), default=0)
+    lines = [page["said"], ""]
+    lines += [
+        f"{'→' if one['current'] else ' '} {one['name']:<{wide}}  {one['tier']:<8}  "
+        f"{one['given']:>8} in  {one['made']:>8} out  {one['window']:>7}  {state(one)}".rstrip()
+        for one in rows
+    ]
+    return "\n".join([*lines, *(line for line in (page["note"], page["todo"]) if line)])
+
+
+def state(one: Facts) -> str:
+    """Whether a model can answer, and if not what helps: ``88 MB, here``."""
+    return ", ".join(part for part in (one["size"], one["state"]) if part)
+
+
+def _mark(one: Facts) -> str:
+    return "→ " if one["current"] else ""
+
+
+def _text(value: str) -> str:
+    return f"<bdi>{escape(value, quote=True)}</bdi>"
