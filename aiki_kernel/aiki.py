@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from aiki_kernel.aiki_memory import MemoryFacade
 from aiki_kernel.config import Paths, Settings, load
+from aiki_kernel.errors import AikiError
 from aiki_kernel.mind.conversation import Conversation, Message
 from aiki_kernel.mind.events import Event
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
@@ -246,8 +247,12 @@ class Aiki:
 
         async def run() -> Reply:
             builder = ReplyBuilder()
-            async for event in self.stream(text, schema=schema, **options):
-                builder.add(event)
+            try:
+                async for event in self.stream(text, schema=schema, **options):
+                    builder.add(event)
+            except AikiError:
+                await self.consciousness.drain()  # what it did cost is in the books
+                raise
             return builder.reply
 
         return self._runner.run(run())

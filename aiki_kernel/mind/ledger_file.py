@@ -12,13 +12,13 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from aiki_kernel.errors import AikiError
+from aiki_kernel.safety import wal
 from aiki_kernel.safety.secrets import redact
 
 BUSY_S = 10.0
@@ -226,17 +226,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA synchronous=FULL")
     if _version(db, path) == VERSION:
         return
-    # Many processes may come here at once. Changing to WAL does not wait for the busy
-    # timeout when another process does the same, so it is tried again.
-    until = time.monotonic() + BUSY_S
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            break
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
+    wal.switch_on(db, BUSY_S)
     db.execute("BEGIN IMMEDIATE")
     with db:
         for step in _FORMATS[_version(db, path) :]:  # read anew: another may have been first

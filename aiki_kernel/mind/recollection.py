@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import AikiError
+from aiki_kernel.safety import wal
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
@@ -152,7 +153,7 @@ class Recollections:
                     "`pip install -U aiki-kernel`."
                 )
             if found < _VERSION:
-                db.execute("PRAGMA journal_mode=WAL")
+                wal.switch_on(db, 30)
                 db.execute(_SCHEMA)
                 db.execute(f"PRAGMA user_version = {_VERSION}")
                 self.path.chmod(0o600)

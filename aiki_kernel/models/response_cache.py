@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aiki_kernel.safety import secrets
+from aiki_kernel.safety import secrets, wal
 
 VERSION = 1
 _BUSY_S = 2.0
@@ -210,7 +210,7 @@ class ResponseCache:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         db = sqlite3.connect(self.path, timeout=_BUSY_S, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            wal.switch_on(db, _BUSY_S)
             db.execute("PRAGMA synchronous = OFF")  # what a power cut takes can be had again
             (version,) = db.execute("PRAGMA user_version").fetchone()
             db.execute("BEGIN IMMEDIATE")

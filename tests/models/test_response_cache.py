@@ -175,6 +175,26 @@ def test_two_processes_read_and_write_at_once(tmp_path: Path) -> None:
     assert health["saved_usd"] == 300.0
 
 
+def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Changing to WAL does not wait for others that do the same."""
+    for round_ in range(20):
+        gate, told = threading.Barrier(6), []
+
+        def work(number: int, folder: Path, gate: threading.Barrier, told: list[str]) -> None:
+            one = cache(folder)
+            gate.wait()
+            one.put(key(number), kept())
+            told.append(one.trouble)
+
+        folder = tmp_path / str(round_)
+        threads = [threading.Thread(target=work, args=(n, folder, gate, told)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert told == [""] * 6
+
+
 def test_threads_share_one_cache(tmp_path: Path) -> None:
     one = cache(tmp_path)
     wrong: list[Any] = []
