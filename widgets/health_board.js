@@ -4,7 +4,7 @@
 // It tells the kernel when it is seen and when not: nobody looks for a board that is closed. All
 // text reaches the page through textContent.
 
-import { age, clock, dict, el, frame, list, live, number, said, say, spark, words } from "./aiki.js";
+import { age, clock, coded, dict, el, frame, list, live, number, said, say, spark, words } from "./aiki.js";
 
 const STATES = ["ok", "degraded", "down", "unknown"];
 const known = (v) => (STATES.includes(v) ? v : "unknown");
@@ -24,7 +24,7 @@ function row(service) {
     el("span", { class: "aiki-state" }, state),
     el("span", { class: "aiki-figure" }, words(service.figure)),
     spark(list(service.line), "the last hour"),
-    said(service.reason, "aiki-reason"),
+    el("span", { class: "aiki-reason" }, coded(service.reason)),
   );
 }
 

@@ -192,7 +192,8 @@ function render({ model, el: host }) {
     const top = zoom.at(-1);
     const set = Object.keys(EMPTY).some((name) => wanted[name]) || zoom.length;
     time.hidden = wanted.state === "gone" || (!found.length && !set && !list(page.rows).length);
-    say(span, found.length ? `${top ? top.name : "All time"}, by ${line.unit}` : "");
+    const whole = [...new Set([found[0]?.name, found.at(-1)?.name])].join(" – ");
+    say(span, found.length ? `${top ? top.name : whole}, by ${line.unit}` : "");
     back.textContent = zoom.length > 1 ? `‹ ${zoom.at(-2).name}` : "‹ All time";
     back.hidden = !zoom.length;
     bars.setAttribute("aria-label", `How many memories there are by ${line.unit}; arrows go among them, Enter takes one`);

@@ -91,7 +91,7 @@ def test_the_widget_says_what_the_static_card_says(
         "fold: document.querySelector('summary').textContent,"
         "texts: [...document.querySelectorAll('.aiki-memory-text')].map((n) => n.textContent),"
         "scores: [...document.querySelectorAll('.aiki-score')].map((n) => n.textContent),"
-        "why: document.querySelector('.aiki-why').textContent,"
+        "why: [...document.querySelectorAll('.aiki-why bdi')].map((n) => n.textContent),"
         "marks: [...document.querySelectorAll('.aiki-said')].map((n) => n.title),"
         "insight: [...document.querySelectorAll('.aiki-insight')].map((n) => n.textContent),"
         "notes: [...document.querySelectorAll('.aiki-note')].map((n) => n.textContent)})"
@@ -99,7 +99,7 @@ def test_the_widget_says_what_the_static_card_says(
     assert widget["head"] == list(facts.headline)
     assert [word.strip() for word in widget["said"]] == [mark.word for mark in facts.marks]
     assert widget["marks"] == [mark.why for mark in facts.marks]
-    assert widget["why"] == (f"Model: {facts.route}" if facts.route else "")
+    assert widget["why"] == list(facts.reasons)
     assert widget["insight"] == ([facts.insight] if facts.insight else [])
     assert widget["legend"] == [f"{s.label} {s.time}" for s in facts.segments]
     assert widget["fold"] == facts.memories_label

@@ -229,7 +229,7 @@ describe("figures in words", () => {
   it.each([
     [{}, ""],
     [{ input_tokens: 1412, output_tokens: 38 }, "1,412 → 38 tokens"],
-    [{ output_tokens: 3 }, "? → 3 tokens"],
+    [{ output_tokens: 3 }, "3 tokens"],
     [{ input_tokens: 9, output_tokens: 0, cached_tokens: 8 }, "9 → 0 tokens (8 cached)"],
     [{ input_tokens: 5, output_tokens: 6, estimated: true }, "~5 → ~6 tokens"],
   ])("tokens(%j) is %s", (usage, said) => expect(aiki.tokens(usage)).toBe(said));
