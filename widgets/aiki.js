@@ -113,6 +113,25 @@ export function live(model, names, redraw) {
   };
 }
 
+export const PARTED = "The kernel was restarted or has ended: run the cell again.";
+
+// Where the kernel has gone while the widget is open: say so below it, once, and call `then`.
+// JupyterLab tells it by an event that has no words, and by a class around the widget. Returns
+// what ends it.
+export function parted(model, root, then = () => {}) {
+  let gone = false;
+  const look = () =>
+    queueMicrotask(() => {
+      if (gone || !root.closest(".jupyter-widgets-disconnected")) return;
+      gone = true;
+      root.append(el("div", { class: "aiki-note aiki-bad aiki-parted", role: "alert" }, PARTED));
+      then();
+    });
+  model.on("comm_live_update", look);
+  look();
+  return () => model.off("comm_live_update", look);
+}
+
 // ---- the keyboard ------------------------------------------------------------------------------
 
 // keys(node, { Enter: f, Escape: g, ArrowDown: h }): what has a handler is done and goes no
@@ -315,6 +334,7 @@ export function spark(line, label, width = 96, height = 18) {
 // const ask = asking(model); const told = await ask("page", { wanted }); ask.end();
 // What aiki_kernel/display/asked.py answers. `told.error` is one line for the reader. With
 // `newest` an older question of the same `what` is given up: its answer is null.
+// After `ask.parted = true` every answer is that the kernel has gone.
 const AGAIN_MS = 2000;
 
 export function asking(model, patience = 30000) {
@@ -343,6 +363,7 @@ export function asking(model, patience = 30000) {
       }
       const send = () => {
         try {
+          if (ask.parted) return settle(id, { error: PARTED });
           model.send({ ...more, type: "ask", id, view, what });
         } catch {
           settle(id, silent);

@@ -4,7 +4,7 @@
 // two. All text reaches the page through textContent: memories and model names are other
 // people's text and must never be markup.
 
-import { ago, dict, dollars, duration, el, frame, list, live as follow, milliseconds, moment, number, place, said, say, speed, tokens, words } from "./aiki.js";
+import { ago, dict, dollars, duration, el, frame, list, live as follow, milliseconds, moment, number, parted, place, said, say, speed, tokens, words } from "./aiki.js";
 
 const STAGES = [
   ["recall", "recall"],
@@ -316,11 +316,18 @@ function render({ model, el: host }) {
     if (fold.classList.contains("aiki-none")) event.preventDefault();
   });
 
+  const kept = parted(model, card, () => {
+    clearInterval(timer);
+    if (model.get("state") !== "streaming") return;
+    card.dataset.state = "error"; // nothing more will come
+    stop.hidden = status.hidden = true;
+  });
   const end = follow(model, ["summary", "state"], paint);
   const timer = setInterval(() => {
     if (model.get("state") === "streaming") paint();
   }, 250);
   return () => {
+    kept();
     clearInterval(timer);
     clearTimeout(waiting);
     end();

@@ -3,7 +3,7 @@
 // It shows what aiki_kernel/display/cost_facts.py made, in its words. While it is seen it asks anew
 // every few seconds; closed, hidden or scrolled away it asks for nothing.
 
-import { asking, coded, dict, el, frame, keepFocus, list, number, place, roving, said, say, words } from "./aiki.js";
+import { asking, coded, dict, el, frame, keepFocus, list, number, parted, place, roving, said, say, words } from "./aiki.js";
 
 const SPANS = [["today", "Today"], ["7", "7 days"], ["30", "30 days"]];
 const HEADS = ["calls", "tokens", "cost"];
@@ -91,7 +91,7 @@ function render({ model, el: host }) {
     renew();
     const best = found.find((bar) => most > 0 && bar.usd === most);
     place(scale, [
-      best && el("span", {}, `The most: ${words(best.said).split(",")[0]} on ${words(best.name)}`),
+      best && el("span", {}, `The most: ${words(best.said).split(",")[0]} ${board.span === "today" ? "at" : "on"} ${words(best.name)}`),
       found.some((bar) => bar.unknown) && el("span", {}, el("i", { class: "aiki-swatch" }), " with calls of unknown price"),
     ].filter(Boolean));
   }
@@ -135,8 +135,13 @@ function render({ model, el: host }) {
 
   draw();
   look();
+  const kept = parted(model, root, () => {
+    ask.parted = true;
+    clearInterval(timer);
+  });
   return () => {
     over = true;
+    kept();
     clearInterval(timer);
     watcher?.disconnect();
     ask.end();

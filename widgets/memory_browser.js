@@ -4,7 +4,7 @@
 // memory's daemon (aiki_kernel/display/memory_browser.py). A memory is other people's text: it
 // reaches the page by textContent only.
 
-import { asking, dict, el, frame, grouped, keepFocus, keys, list, place, roving, said, say, words } from "./aiki.js";
+import { asking, dict, el, frame, grouped, keepFocus, keys, list, parted, place, roving, said, say, words } from "./aiki.js";
 
 const EMPTY = { query: "", kind: "", tag: "", who: "", trust: "", state: "", period: "", since: "", until: "" };
 const STATES = [["", "All that is there"], ["use", "In use"], ["held", "In quarantine"], ["gone", "Gone"]];
@@ -485,8 +485,10 @@ function render({ model, el: host }) {
   load();
   loadLabels();
   loadTime();
+  const kept = parted(model, root, () => { ask.parted = true; });
   return () => {
     over = true;
+    kept();
     clearTimeout(typing);
     ask.end();
   };

@@ -3,7 +3,7 @@
 // Rows of aiki_kernel/display/picker_facts.py; a choice is `%aiki_model NAME`. A few rows are sent,
 // however many models there are: the rest is found by typing. Names are other people's text.
 
-import { asking, coded, dict, el, frame, keepFocus, keys, list, roving, said, say, words } from "./aiki.js";
+import { asking, coded, dict, el, frame, keepFocus, keys, list, parted, roving, said, say, words } from "./aiki.js";
 
 const TIERS = [["", "any"], ["smart", "smart"], ["standard", "standard"], ["cheap", "cheap"], ["local", "local"]];
 const TYPING_MS = 200;
@@ -115,7 +115,9 @@ function render({ model, el: host }) {
   keys(search, { Enter: typed, ArrowDown: () => rows.querySelector(".aiki-model")?.focus() });
   draw();
   ask("find", { wanted }, true).then(took);
+  const kept = parted(model, root, () => { ask.parted = true; });
   return () => {
+    kept();
     clearTimeout(typing);
     ask.end();
   };

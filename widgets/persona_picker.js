@@ -3,7 +3,7 @@
 // Cards of aiki_kernel/display/picker_facts.py; a choice is `%aiki_persona NAME`. Arrows go among
 // the cards, Enter or Space chooses. Titles and prompts are other people's text.
 
-import { asking, coded, dict, el, frame, keepFocus, list, roving, said, say, words } from "./aiki.js";
+import { asking, coded, dict, el, frame, keepFocus, list, parted, roving, said, say, words } from "./aiki.js";
 
 function render({ model, el: host }) {
   const ask = asking(model);
@@ -67,7 +67,11 @@ function render({ model, el: host }) {
 
   draw();
   ask("find", {}, true).then(took);
-  return () => ask.end();
+  const kept = parted(model, root, () => { ask.parted = true; });
+  return () => {
+    kept();
+    ask.end();
+  };
 }
 
 export default { render };

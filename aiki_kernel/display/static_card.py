@@ -124,7 +124,7 @@ def _legend(segments: tuple[Segment, ...]) -> str:
         f'<span style="{_DIM}">{s.label} {_text(s.time)}</span></span>'
         for s in segments
     )
-    # Beside the line of memories where both have room, else above it: that line never wraps.
+    # Beside the line of memories (a float too) where both have room, else above it.
     return f'<div style="float:right;max-width:100%;font-size:11px">{words}</div>'
 
 
@@ -137,7 +137,7 @@ def _memories(facts: Facts) -> str:
     if hidden > 0:
         items += f'<li style="list-style:none;{_DIM}">and {hidden} more</li>'
     return (
-        '<details><summary style="cursor:pointer;overflow-wrap:normal;width:fit-content">'
+        '<details><summary style="float:left;cursor:pointer">'
         f"{label}</summary>"
         f"{_reasons(facts.reasons)}"
         '<ul style="clear:both;list-style:none;margin:4px 0 0;padding:0">'
