@@ -35,6 +35,7 @@ from typing import Any
 
 from aiki_kernel.commands import registry
 from aiki_kernel.commands.parser import HelpWanted, parse, split
+from aiki_kernel.kernel.options import parse_options
 
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("bash", "python", "aiki", "toml", "json", "text")
@@ -106,6 +107,8 @@ def parse_command(words: list[str], face: Any, *, whole: bool = True) -> None:
 
 def check_span(span: str) -> None:
     """A command that is named in prose has to exist; placeholders stand for anything."""
+    if span.startswith("%%aiki "):
+        parse_options(span.removeprefix("%%aiki "))
     if not span.startswith(("%aiki_", "aiki ")):
         return
     whole = not _PLACEHOLDER.search(span)
@@ -163,7 +166,7 @@ class Runner:
 
     def _aiki(self, block: Block) -> None:
         first = block.text.partition("\n")[0].strip()
-        if first.startswith("%aiki_"):
+        if first.startswith(("%aiki_", "%%aiki ")):
             check_span(first)
         if block.needs:
             return
