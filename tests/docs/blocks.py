@@ -113,6 +113,7 @@ def check_span(span: str) -> None:
         return
     whole = not _PLACEHOLDER.search(span)
     if span.startswith("%"):
+        span = span.removesuffix("?")  # help of IPython
         noun, *rest = split(span.removeprefix("%aiki_"))
         parse_command([noun, *rest], "magic", whole=whole)
     else:
