@@ -20,7 +20,7 @@ def generate(
     file: Annotated[Path | None, Arg("a GGUF file; else the default model of this machine")] = None,
     threads: Annotated[str, Arg("numbers of threads, with commas between them")] = "1,2",
     repeats: Annotated[int, Arg("how often each is measured")] = 3,
-    peers: Annotated[bool, Arg("also llama.cpp, fetched once where it can be")] = True,
+    peers: Annotated[bool, Arg("leave out llama.cpp (else fetched once)")] = True,
     texts: Annotated[str, Arg("files of text to compare probabilities on, commas between")] = "",
     reference: Annotated[Path | None, Arg("JSON of greedy answers to compare on as well")] = None,
     torch: Annotated[str, Arg("a Python with transformers and torch; else this one")] = "",
