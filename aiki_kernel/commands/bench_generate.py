@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,8 +57,13 @@ def generate(
         torch=torch or sys.executable,
         say=lambda text: print(text, file=sys.stderr),  # noqa: T201
     )
+    return charted(context, data, roofline_chart(data), [speeds_table(data)], [told_of(data)])
+
+
+def speeds_table(data: Mapping[str, Any]) -> Table:
+    """All rows of what :func:`aiki_kernel.models.bench_generate.measure` returned."""
     names = ("threads", "tokens/s", "times", "GB/s", "of bandwidth")
-    table = Table(
+    return Table(
         ["work", "engine", *(Column(name, right=True) for name in names)],
         [
             (
@@ -73,6 +79,11 @@ def generate(
         ],
         title=data["model"],
     )
+
+
+def told_of(data: Mapping[str, Any]) -> str:
+    """What is not in the table: how near the answers are to float32's, two conversations at
+    once, memory, a second turn, and what could not be measured."""
     told = (
         f"{_divergence(data['kl'])} Two conversations at once give "
         f"{data['two_of_one']:.2f} times the tokens of one; "
@@ -80,11 +91,10 @@ def generate(
     )
     if "second_of_first" in data:
         told += f" A second turn takes {data['second_of_first']:.0%} of the first to begin."
-    told = " ".join([told, *data["notes"]])
-    return charted(context, data, roofline_chart(data), [table], [told])
+    return " ".join([told, *data["notes"]])
 
 
-def _divergence(kl: dict[str, Any]) -> str:
+def _divergence(kl: Mapping[str, Any]) -> str:
     """What is told of it in words."""
     told = [
         f"{name} {kl[name]['mean']:.6f} (at most {kl[name]['max']:.5f}; another likeliest token "
