@@ -36,8 +36,8 @@ def is_records(value: Any) -> bool:
 def table_of(value: Any) -> Table:
     """The table behind records."""
     if type(value) is dict:
-        found = {shown(name, 200): list(values) for name, values in value.items()}
-        rows = len(next(iter(found.values())))
+        rows = len(next(iter(value.values())))
+        found = {shown(name, 200): list(values[:SCANNED]) for name, values in value.items()}
         kind = f"dict of {len(found):,} lists"
     else:
         part = value[:SCANNED]
@@ -45,7 +45,7 @@ def table_of(value: Any) -> Table:
         found = {key: [row.get(key) for row in part] for key in keys}
         rows, kind = len(value), "list of dicts"
     names = list(found)
-    return Table(kind, rows, names, lambda place: column(names[place], found[names[place]]))
+    return Table(kind, rows, names, lambda place: column(names[place], found[names[place]], rows))
 
 
 def of_csv(text: str, kind: str = "CSV file") -> Table:
@@ -81,10 +81,10 @@ def _separator(text: str) -> str:
 
 
 def _long(value: Any) -> bool:
-    if len(value) > 50:
+    rows = value.values() if type(value) is dict else value
+    if len(value) > 50 or max(map(len, rows)) > 50:
         return True
     try:
-        rows = value.values() if type(value) is dict else value
         inner = [one.values() if type(one) is dict else one for one in rows]
         return sum(len(shown(each, _LONG)) + 4 for one in inner for each in one) > _LONG
     except RecursionError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from aiki_kernel.commands.command import Context
+from aiki_kernel.commands.command import Context, spelled
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.parser import nearest
 from aiki_kernel.errors import UsageError
@@ -74,10 +74,9 @@ def name_of(context: Context, id: str) -> str:
 
 
 def names(context: Context, prefix: str) -> Iterable[str]:
-    """What Tab offers: ``last``, names of one word, ids."""
-    for one in (found := known(context)):
-        if one.name and " " not in one.name:
-            yield one.name
+    """What Tab offers: names, ``last``, ids."""
+    found = known(context)
+    yield from (one.name for one in found if one.name)
     yield LAST
     yield from (one.id for one in found)
 
@@ -91,7 +90,7 @@ def find(context: Context, word: str) -> Session:
     if word in ("", LAST):
         others = [one for one in found if one.id != here]
         if not others:
-            raise UsageError("There has been no other session yet: begin one with `aiki chat`.")
+            raise UsageError("There has been no other session yet.")
         return others[0]
     low = word.casefold()
     for fits in (
@@ -106,6 +105,8 @@ def find(context: Context, word: str) -> Session:
             return matching[0]
         if matching:
             ids = ", ".join(f"{one.id[:8]} ({one.name})" for one in matching[:5])
-            raise UsageError(f"{len(matching)} sessions fit {word!r}: {ids}. Give the id.")
+            more = f" and {len(matching) - 5} more" if len(matching) > 5 else ""
+            raise UsageError(f"{len(matching)} sessions fit {word!r}: {ids}{more}. Give the id.")
     guess = nearest(word, [one.name for one in found if one.name])
-    raise UsageError(f"There is no session {word!r}{guess} See `session list`.")
+    called = spelled("session list", context.face)
+    raise UsageError(f"There is no session {word!r}{guess} See `{called}`.")

@@ -137,7 +137,7 @@ class Chat:
             model=message_options.pop("model", None),
             persona=address.persona or named,
             parameters=message_options,
-            note=address.note,
+            note=" ".join(filter(None, (address.note, *composed.notes))),
             typed=composed.typed,
             attached=composed.attached,
             form=form,
@@ -232,8 +232,6 @@ class Chat:
         if found.kept is None:
             return None
         reply = keeping.reply_of(found.kept, talk.session_id, lines)
-        if message.form is not None:
-            reply = replace(reply, object=message.form.read(reply.text)[1])
         if message.form is not None:
             try:
                 _, value = await asyncio.to_thread(message.form.read, reply.text)

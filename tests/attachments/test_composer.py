@@ -51,6 +51,16 @@ def test_a_csv_file_is_a_table_and_the_sentence_names_it(folder: Path) -> None:
     assert one.tokens > 10
 
 
+def test_a_slip_is_sent_as_it_stands_and_said(folder: Path) -> None:
+    names = {"sales": [1], "df": 3, "_sale": 1, "f": len}
+    made = compose("Why {sale}, {df.shape}, {f.x}, {mysterious} and {s}?", names)
+    assert made.text == "Why {sale}, {df.shape}, {f.x}, {mysterious} and {s}?"
+    assert made.notes == (
+        "There is no variable sale (did you mean sales?): {sale} was sent as it stands.",
+        "df has no plain value .shape: {df.shape} was sent as it stands.",
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     ["{open: true}", "{open:true}", "`{open:people.csv}`", "{open}", "{ open:x.csv }",

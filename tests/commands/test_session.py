@@ -7,23 +7,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import FaultServer, Scenario
+from fault_server import TEXT, FaultServer, Scenario
 
 from aiki_kernel.aiki import Aiki
 from aiki_kernel.commands import registry
 from aiki_kernel.commands.command import Context, Result
 from aiki_kernel.config import Paths, load
 from aiki_kernel.errors import AikiError, UsageError
+from aiki_kernel.memory.records import Scope
 from aiki_kernel.memory.turns import side_id
+from aiki_kernel.mind import resuming
 from aiki_kernel.mind.conversation import Conversation, Message, arranged
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
 from aiki_kernel.mind.resuming import Resumed, notebook
-from aiki_kernel.mind.sessions import Kept, Sessions, SessionsError, title
+from aiki_kernel.mind.sessions import Kept, Named, Sessions, SessionsError, title
 
 FENCED = "See:\n\n````md\n```python\nprint('<b>')\n```\n````\n\nand <script>\n```bash\nls"
 KEY = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
@@ -133,6 +135,23 @@ def test_without_its_file_the_memory_knows_and_that_is_said(book: Book) -> None:
     assert "from the memory alone" in found.lines[0]
 
 
+def test_what_curation_took_out_of_recall_was_said_all_the_same(book: Book, aiki: Aiki) -> None:
+    admin, scope = aiki.connection.admin, Scope(aiki.settings.memory.user_id)
+    book.ask("d", "Takk!")  # and every answer of the scripted server is the same
+    session = replace(scope, run_id=book.talk.session_id)
+    aiki.run(admin.curate())
+    assert len(aiki.run(admin.list(session))) < 8
+    store, user = Sessions(aiki.paths.sessions), scope.user_id
+    found = aiki.run(resuming.session(book.talk.session_id, store, admin, user))
+    assert questions(found)[-1] == "Takk!"
+    assert [(one.answer, one.interrupted) for one in found.past.exchanges] == [(TEXT, False)] * 4
+    # What the first of the same answers leaves behind goes with it.
+    (first,) = [one for one in aiki.run(admin.list(scope, limit=99)) if one.data == TEXT]
+    aiki.run(admin.forget(first.id))
+    found = aiki.run(resuming.session(book.talk.session_id, store, admin, user))
+    assert {one.answer for one in found.past.exchanges} == {""}
+
+
 def test_what_the_memory_forgot_is_the_notebooks_and_that_is_said(book: Book, aiki: Aiki) -> None:
     book.save()
     turn = book.shown["b"][1].metadata["turn_id"]
@@ -203,6 +222,34 @@ def test_names_are_found_as_people_type_them(book: Book, aiki: Aiki) -> None:
         run(aiki, "show nowhere")
     with pytest.raises(AikiError):
         run(aiki, f"rename {KEY}", book.talk)
+
+
+def test_a_session_that_was_named_first_knows_its_notebook(aiki: Aiki, tmp_path: Path) -> None:
+    made = Book(aiki, tmp_path / "named first.ipynb")
+    for empty in ("#", "> ##"):
+        with pytest.raises(UsageError, match="needs a name"):
+            run(aiki, f"rename {empty}", made.talk)
+    run(aiki, "rename Autumn plans", made.talk)
+    store = Sessions(aiki.paths.sessions)
+    row = Named(made.talk.session_id, "Hi", notebook=made.path.name, path=str(made.path))
+    store.begin(row)  # as the first answer does
+    named = store.named()[made.talk.session_id]
+    assert (named.name, named.notebook, named.path) == ("Autumn plans", row.notebook, row.path)
+    store.begin_at(made.talk.session_id, "/elsewhere/moved.ipynb")
+    assert store.named()[made.talk.session_id].notebook == "moved.ipynb"
+    # Tab goes on with a name of several words.
+    context = Context("magic", make_aiki=lambda: aiki, conversation=Conversation())
+    context.__dict__["paths"] = aiki.paths
+    complete = registry.complete
+    assert "Autumn plans" in complete(["session", "resume"], "Aut", context)
+    assert complete(["session", "resume", "Autumn"], "pl", context) == ["plans"]
+    assert '"Autumn plans"' in complete(["session", "rename", "-s"], "", context)
+    # A name that is taken is given, and that is said.
+    again = run(aiki, "rename autumn plans", Conversation())
+    assert again.data["namesakes"] == 1
+    assert "told apart by their ids" in again.text
+    with pytest.raises(UsageError, match="2 sessions fit"):
+        run(aiki, "resume autumn", made.talk)
 
 
 def test_resume_brings_a_conversation_back_and_new_stays_new(book: Book, aiki: Aiki) -> None:
