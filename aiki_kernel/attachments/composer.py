@@ -18,6 +18,7 @@ from aiki_kernel.attachments import documents, files, frames, pictures, records
 from aiki_kernel.attachments.interpolation import Found, is_data, replaced, resolve, written
 from aiki_kernel.attachments.table import summary
 from aiki_kernel.mind.attachment import Attachment
+from aiki_kernel.models.tokens import estimate
 from aiki_kernel.safety.secrets import cleaned, redact, told
 
 if TYPE_CHECKING:
@@ -74,11 +75,33 @@ class Composer:
                 return made.placeholder
             if made is None and (slip := self._slip(found)):
                 notes[slip] = None
-            return made
+            return None if made is None else self._bounded(found, made, notes)
 
         done = replaced(text, shown)
         typed = text if done != text else ""
         return Composed(done, typed, tuple(attached.values()), tuple(notes)[:_MOST_SLIPS])
+
+    def _is_long(self, value: Any) -> bool:
+        """Whether ``value`` is a list that would take more than a text may."""
+        if not records.is_column(value):
+            return False
+        most = self._settings.text_tokens
+        return len(value) > most or estimate(written(value) or "") > most
+
+    def _bounded(self, found: Found, text: str, notes: dict[str, None]) -> str:
+        """``text`` within the tokens that a text may have; what is left out is said."""
+        most = self._settings.text_tokens
+        if len(text) <= most or estimate(text) <= most:
+            return text
+        low, high = 0, len(text)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if estimate(text[:middle]) <= most else (low, middle - 1)
+        notes[
+            f"Of {found.typed} the first {low:,} characters were sent: attachments.text_tokens "
+            f"({most:,}) holds no more."
+        ] = None
+        return f"{text[:low]}… (more is left out here)"
 
     def _slip(self, found: Found) -> str:
         """A line on braces that are sent as they stand, where they look like a slip; braces
@@ -109,7 +132,7 @@ class Composer:
             return pictures.attach(found.typed, value, self._settings)
         if frames.is_frame(value):
             table = frames.table_of(value)
-        elif records.is_records(value):
+        elif records.is_records(value) or self._is_long(value):
             table = records.table_of(value)
         else:
             return written(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from typing import Any
 
 from aiki_kernel.attachments.columns import SCANNED, column, text_column
@@ -15,6 +16,7 @@ from aiki_kernel.attachments.table import Table
 from aiki_kernel.attachments.values import shown
 
 _LEAST = 2
+_PLAIN = (int, float, bool, str, type(None))
 _LONG = 400  # characters from which records are summarised instead of written out
 _SEPARATORS = ",;\t|"
 
@@ -33,8 +35,18 @@ def is_records(value: Any) -> bool:
     return False
 
 
+def is_column(value: Any) -> bool:
+    """Whether ``value`` is a list of plain values that is too long for a sentence."""
+    if type(value) not in (list, tuple, set, frozenset, range) or len(value) < _LEAST:
+        return False
+    return all(type(one) in _PLAIN for one in itertools.islice(value, SCANNED))
+
+
 def table_of(value: Any) -> Table:
     """The table behind records."""
+    if type(value) in (list, tuple, set, frozenset, range) and type(next(iter(value))) is not dict:
+        part, rows = list(itertools.islice(value, SCANNED)), len(value)
+        return Table(type(value).__name__, rows, ["values"], lambda _: column("values", part, rows))
     if type(value) is dict:
         rows = len(next(iter(value.values())))
         found = {shown(name, 200): list(values[:SCANNED]) for name, values in value.items()}

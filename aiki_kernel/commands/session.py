@@ -15,7 +15,7 @@ from aiki_kernel.commands import session_preview as session_preview  # registers
 from aiki_kernel.commands.command import Arg, Context, Result, spelled
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.session_names import find, known, name_of, names, sessions
+from aiki_kernel.commands.session_names import find, known, name_of, named, names, sessions
 from aiki_kernel.commands.tables import Column, Table, one_line, usd, when
 from aiki_kernel.errors import UsageError
 from aiki_kernel.safety.secrets import refuse
@@ -122,9 +122,12 @@ def list_(
             for row in rows
         ],
     )
+    notes = named(context)[1]
     if not rows:
-        return Result({"sessions": []}, "There has been no session yet.")
-    return Result({"sessions": rows}, table.text(context), table.html())
+        return Result({"sessions": []}, "\n".join(["There has been no session yet.", *notes]))
+    html = table.html() + "".join(f"<p>{escape(line)}</p>" for line in notes)
+    data = {"sessions": rows, **({"notes": notes} if notes else {})}
+    return Result(data, "\n".join([table.text(context), *notes]), html)
 
 
 def _shown(context: Context, id: str, exchanges: list[Any], lines: list[str]) -> Result:
@@ -145,6 +148,7 @@ def _shown(context: Context, id: str, exchanges: list[Any], lines: list[str]) ->
         for exchange in exchanges
     ]
     name = name_of(context, id)
+    lines = [*lines, *named(context)[1]]
     data = {
         "session_id": id,
         "name": name,

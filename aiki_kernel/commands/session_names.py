@@ -9,7 +9,7 @@ from typing import Any
 from aiki_kernel.commands.command import Context, spelled
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.parser import nearest
-from aiki_kernel.errors import UsageError
+from aiki_kernel.errors import AikiError, UsageError
 from aiki_kernel.mind.sessions import Named, Sessions
 
 LAST = "last"
@@ -60,17 +60,29 @@ def known(context: Context) -> list[Session]:
             turns.setdefault(entry.session_id, set()).add(entry.turn_id)
         if entry.model not in one.models:
             one.models.append(entry.model)
-    for id, named in sessions(context).named().items():
-        one = found.setdefault(id, Session(id, began=named.began, last=named.began))
-        one.name, one.notebook = named.name, named.notebook
+    for id, row in named(context)[0].items():
+        one = found.setdefault(id, Session(id, began=row.began, last=row.began))
+        one.name, one.notebook = row.name, row.notebook
     for id, one in found.items():
         one.answers = len(turns.get(id, ()))
     return sorted(found.values(), key=lambda one: one.last, reverse=True)
 
 
+def named(context: Context) -> tuple[dict[str, Named], list[str]]:
+    """What sessions are called, and a line where that cannot be read: what was said is not in
+    that file, and can be shown and exported without it."""
+    if "named" not in context.__dict__:  # once a command: a locked file is waited for
+        try:
+            context.__dict__["named"] = sessions(context).named(), []
+        except AikiError as error:
+            context.__dict__["named"] = {}, [f"{error} Names are left out."]
+    found: tuple[dict[str, Named], list[str]] = context.__dict__["named"]
+    return found
+
+
 def name_of(context: Context, id: str) -> str:
     """The name of a session, or ""."""
-    return sessions(context).named().get(id, Named(id, "")).name
+    return named(context)[0].get(id, Named(id, "")).name
 
 
 def names(context: Context, prefix: str) -> Iterable[str]:

@@ -14,7 +14,7 @@ from aiki_kernel.commands import transcript
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.session_names import find, known, name_of, names, sessions
+from aiki_kernel.commands.session_names import find, known, name_of, named, names, sessions
 from aiki_kernel.commands.tables import one_line, plain
 from aiki_kernel.errors import AikiError, UsageError
 
@@ -196,6 +196,7 @@ def _transcript(context: Context, word: str) -> transcript.Transcript:
         exchanges = list(found.past.exchanges)
         lines = [*found.lines, *_missing(context, id, exchanges, found.past.left_out)]
     about = next((one for one in known(context) if one.id == id), None)
+    lines += named(context)[1]
     session: dict[str, Any] = {"id": id, "name": "", "notebook": "", "began": "", "last": ""}
     if about is not None:
         session |= {name: getattr(about, name) for name in session}

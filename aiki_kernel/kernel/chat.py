@@ -274,7 +274,7 @@ class Chat:
                     at = str(reply.metadata.get("created_at") or "")
                     kept = Kept(message.asked, reply.text, reply.metadata, at)
                 sessions = Sessions(aiki.paths.sessions)
-                await asyncio.to_thread(keeping.pin, sessions, message, talk, kept)
+                await asyncio.to_thread(keeping.pin, sessions, message, talk, before, kept)
         except AikiError as error:
             print(error, file=sys.stderr)  # noqa: T201
 

@@ -291,6 +291,49 @@ def test_an_export_is_a_document_in_three_formats(
     assert FENCED in [one["content"] for one in messages]
 
 
+def test_what_was_said_is_there_without_the_file_of_names(
+    book: Book, aiki: Aiki, tmp_path: Path
+) -> None:
+    file, out = aiki.paths.sessions, tmp_path / "talk.md"
+    whole = file.read_bytes()
+    file.write_bytes(b"no database" * 400)
+    try:
+        ran = [run(aiki, line, book.talk) for line in ("show", "list", f'export "{out}"')]
+    finally:
+        file.write_bytes(whole)
+    assert all("not a database" in one.text for one in ran)
+    assert "And a swan?" in ran[0].text
+    assert book.talk.session_id[:8] in ran[1].text
+    assert "And a swan?" in out.read_text("utf-8")
+
+
+def test_a_document_that_cannot_be_written_leaves_nothing_behind(
+    book: Book, aiki: Aiki, tmp_path: Path
+) -> None:
+    out, link = tmp_path / "talk.md", tmp_path / "link.md"
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from aiki_kernel.commands.session_past import _write\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (999, 999))\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "_write(Path(sys.argv[1]), 'x' * 5000, sys.argv[2:] == ['force'])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=False
+    )
+    assert "could not be written (File too large)" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+    out.write_text("old")
+    subprocess.run([sys.executable, "-c", code, str(out), "force"], stderr=-3, check=False)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+    out.chmod(0o644)
+    link.symlink_to(out)
+    run(aiki, f'export "{link}" --force', book.talk)
+    assert link.is_symlink()
+    assert "And a swan?" in out.read_text("utf-8")
+    assert out.stat().st_mode & 0o777 == 0o644
+
+
 def test_many_processes_write_and_a_newer_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sessions.sqlite"
     code = (
