@@ -6,8 +6,9 @@ check-wheel-contents; installs the wheel into an empty environment, writes down 
 (``sbom.cdx.json``), fetches the small model and chats with the network cut off. What came out
 lies in ``dist/`` with its SHA-256. Nothing is published.
 
-``--repository OWNER/NAME`` puts the Binder badge into README.md and makes the links of the page
-that PyPI shows lead to that repository. ``--once`` skips the second build.
+The page that PyPI shows leads to the repository on GitHub that the remote ``origin`` names, with
+its Binder badge; ``--repository OWNER/NAME`` names another, and writes the badge into README.md.
+``--once`` skips the second build.
 """
 
 from __future__ import annotations
@@ -74,6 +75,14 @@ def stated_version(root: Path = ROOT) -> str:
     if not re.search(rf"^## {re.escape(found[1])}\b", told, re.MULTILINE):
         raise ReleaseError(f"CHANGELOG.md has no section '## {found[1]}': write it.")
     return found[1]
+
+
+def origin(root: Path = ROOT) -> str:
+    """OWNER/NAME of the remote ``origin`` when that is on GitHub, else nothing."""
+    words = ["git", "-C", str(root), "remote", "get-url", "origin"]
+    address = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    found = re.fullmatch(r".*[@/]github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
+    return found[1] if found else ""
 
 
 def with_badge(readme: str, repository: str) -> str:
@@ -199,6 +208,9 @@ def release(repository: str, once: bool) -> None:
     if repository:
         readme = ROOT / "README.md"
         readme.write_text(with_badge(readme.read_text("utf-8"), repository), "utf-8")
+    repository = repository or origin()
+    if not repository:
+        say("no repository on GitHub is known: links on PyPI's page stay relative (--repository)")
     if call("git", "status", "--porcelain"):
         say("the work tree has changes: what is built is the last commit")
     commit, epoch = call("git", "log", "-1", "--format=%H %ct").split()

@@ -46,6 +46,24 @@ def test_the_badge_has_its_place_and_comes_once() -> None:
         release.with_badge("# Another\n", "a/b")
 
 
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("https://github.com/kari/aiki-kernel.git", "kari/aiki-kernel"),
+        ("git@github.com:kari/aiki.kernel.git", "kari/aiki.kernel"),
+        ("ssh://git@github.com/kari/aiki", "kari/aiki"),
+        ("https://example.org/kari/aiki.git", ""),
+        ("", ""),
+    ],
+)
+def test_the_repository_is_that_of_origin(address: str, named: str, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    if address:
+        words = ["git", "-C", str(tmp_path), "remote", "add", "origin", address]
+        subprocess.run(words, check=True)
+    assert release.origin(tmp_path) == named
+
+
 def test_the_page_of_pypi_has_no_link_into_nowhere() -> None:
     text = release.absolute(README, "kari/aiki")
     assert "](https://github.com/kari/aiki/raw/HEAD/docs/images/welcome.png)" in text

@@ -9,7 +9,7 @@ from typing import Any
 
 import links
 import pytest
-from blocks import ROOT, Runner, blocks, check_span, spans
+from blocks import ROOT, Runner, blocks, check_span, escaped, spans
 from pydantic import BaseModel
 
 from aiki_kernel.config import Settings
@@ -48,6 +48,13 @@ def test_commands_and_settings_in_prose_exist(page: Path) -> None:
         if _SETTING.fullmatch(span) and not known_setting(span.split(".")):
             faults.append(f"`{span}` is no setting")
     assert not faults, "\n".join(faults)
+
+
+def test_no_code_escapes() -> None:
+    """Derived pages too: their blocks are signatures, which run nowhere."""
+    assert [line for page in links.pages(ROOT) for line in escaped(page)] == []
+    derived = [page for page in links.pages(ROOT) if page not in WRITTEN]
+    assert {block.language for page in derived for block in blocks(page)} == {"text"}
 
 
 def known_setting(words: list[str]) -> bool:
