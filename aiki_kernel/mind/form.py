@@ -24,8 +24,8 @@ _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
 _LOOSE = ("allOf", "if", "not", "dependentSchemas", "unevaluatedProperties", "patternProperties")
 _LONGEST = 300
 # pydantic reads a function as the form of its arguments; nobody means that.
-_NO_FORM = (str, bytes, int, float, list, tuple, set, types.ModuleType, types.FunctionType)
-_NO_FORM += (types.BuiltinFunctionType, types.MethodType)
+_CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_NO_FORM = (str, bytes, int, float, list, tuple, set, *_CODE)
 
 
 class FormError(ModelError):
