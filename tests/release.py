@@ -3,8 +3,8 @@
 From the last commit it builds the source archive and the wheel twice, in two folders and with
 the Mojo kernels compiled anew, and compares them byte by byte; has them judged by twine and
 check-wheel-contents; installs the wheel into an empty environment, writes down what is in it
-(``sbom.cdx.json``), fetches the small model and chats with the network cut off. What came out
-lies in ``dist/`` with its SHA-256. Nothing is published.
+(``sbom.cdx.json``, held against CycloneDX's schema), fetches the small model and chats with the
+network cut off. What came out lies in ``dist/`` with its SHA-256. Nothing is published.
 
 The page that PyPI shows leads to the repository on GitHub that the remote ``origin`` names, with
 its Binder badge; ``--repository OWNER/NAME`` names another, and writes the badge into README.md.
@@ -30,7 +30,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
-TOOLS = ("build", "check-wheel-contents", "twine")
+TOOLS = ("build", "check-wheel-contents", "cyclonedx-python-lib[json-validation]", "twine")
+NOTICES = ("licenses/LICENSE", "licenses/LICENSES/README.md")
+VALID = """
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+with open(sys.argv[1], encoding="utf-8") as file:
+    sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read()))
+"""
+"""Ends with 0, or says what in a file is not CycloneDX 1.6."""
 LARGEST = 1_500_000
 _BADGE = re.compile(r"(<!-- binder:[^\n]*-->\n)(?:\[!\[Binder\][^\n]*\n)?")
 _RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)]+)\)")
@@ -167,6 +176,17 @@ def in_members(one: Path, other: Path) -> str:
     return f" in {', '.join(names)}" if names else " in their order or times"
 
 
+def judge(wheel: Path) -> None:
+    """What the wheel must be besides: small, and with its notices. Raises ReleaseError."""
+    if wheel.stat().st_size >= LARGEST:
+        raise ReleaseError(f"The wheel has {wheel.stat().st_size:,} bytes; {LARGEST:,} is most.")
+    with zipfile.ZipFile(wheel) as opened:
+        names = opened.namelist()
+    for notice in NOTICES:
+        if not any(name.endswith(f".dist-info/{notice}") for name in names):
+            raise ReleaseError(f"The wheel has no {notice}.")
+
+
 def cut_off() -> tuple[list[str], dict[str, str]]:
     """Words before a program, and variables, that keep it from the network."""
     dead = "http://127.0.0.1:9"
@@ -227,15 +247,13 @@ def release(repository: str, once: bool) -> None:
         call(programs / "twine", "check", "--strict", *made)
         (wheel,) = (path for path in made if path.suffix == ".whl")
         call(programs / "check-wheel-contents", wheel)
-        if wheel.stat().st_size >= LARGEST:
-            raise ReleaseError(
-                f"The wheel has {wheel.stat().st_size:,} bytes; {LARGEST:,} is most."
-            )
+        judge(wheel)
         shutil.rmtree(DIST, ignore_errors=True)
         DIST.mkdir()
         kept = [Path(shutil.copy2(path, DIST)) for path in made]
         say("installing the wheel into an empty environment, and chatting")
         answer, sbom, how = try_out(DIST / wheel.name, work, version)
+        call(programs / "python", "-c", VALID, sbom)
     kept.append(sbom)
     sums = "".join(f"{digest(path)}  {path.name}\n" for path in kept)
     (DIST / "SHA256SUMS").write_text(sums, "utf-8")

@@ -84,6 +84,21 @@ def test_builds_that_differ_are_no_release(tmp_path: Path) -> None:
         release.compare([one], [other])
 
 
+def test_a_wheel_without_its_notices_is_no_release(tmp_path: Path) -> None:
+    wheel = tmp_path / "x.whl"
+    for notices, missing in ((release.NOTICES, None), (release.NOTICES[:1], release.NOTICES[1])):
+        with zipfile.ZipFile(wheel, "w") as made:
+            for notice in notices:
+                made.writestr(f"x-1.dist-info/{notice}", "text")
+        if missing is None:
+            release.judge(wheel)
+    with pytest.raises(release.ReleaseError, match=f"no {missing}"):
+        release.judge(wheel)
+    wheel.write_bytes(bytes(release.LARGEST))
+    with pytest.raises(release.ReleaseError, match="1,500,000 is most"):
+        release.judge(wheel)
+
+
 def test_a_list_of_parts_is_whole_and_the_same_again(tmp_path: Path) -> None:
     wheel = tmp_path / "aiki_kernel.whl"
     wheel.write_bytes(b"a wheel")

@@ -29,6 +29,7 @@ def test_the_code_of_a_page_runs(
 ) -> None:
     folder = home / "pages" / page.stem
     folder.mkdir(exist_ok=True)
+    (folder / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.chdir(folder)
     runner = Runner(folder, notebook)
     for block in blocks(page):

@@ -16,6 +16,7 @@ import pytest
 pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(400)]
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs/images/welcome.png"
+STORE = os.environ.get("AIKI_PICTURES") == "store"  # read before the tests clear AIKI_*
 
 BEFORE = [
     "My name is Ada. I harvested 14 jars of honey in July.",
@@ -39,7 +40,7 @@ def test_the_scene_of_the_picture(
         garden.ask(index, 120)
     garden.save()
     book = open_book(lab.write("kitchen.ipynb", SCENE), width=1280, height=860, scale=1.25)
-    for index in range(len(SCENE)):
+    for index in (2, 0, 1, 2):  # the first cell connects; the answer shows what is usual
         book.ask(index, 120)
     card = book.card(0)
     card.get_by_role("button", name="memories").or_(card.locator("summary")).first.click()
@@ -48,5 +49,5 @@ def test_the_scene_of_the_picture(
     book.page.locator(".jp-Notebook .jp-CodeCell").nth(0).locator(".jp-InputPrompt").click()
     book.page.wait_for_timeout(1000)
     shot = book.page.screenshot(path=str(lab.shots / "scene.png"))
-    if os.environ.get("AIKI_PICTURES") == "store":
+    if STORE:
         PICTURE.write_bytes(shot)
