@@ -116,20 +116,30 @@ export function live(model, names, redraw) {
 export const PARTED = "The kernel was restarted or has ended: run the cell again.";
 
 // Where the kernel has gone while the widget is open: say so below it, once, and call `then`.
-// JupyterLab tells it by an event that has no words, and by a class around the widget. Returns
+// JupyterLab tells of a restart by an event that has no words, and by a class around the widget;
+// of a kernel that died it tells nothing, but to send to it fails: `end.ask(words)` tries. Returns
 // what ends it.
 export function parted(model, root, then = () => {}) {
   let gone = false;
+  const tell = () => {
+    if (gone) return;
+    gone = true;
+    root.append(el("div", { class: "aiki-note aiki-bad aiki-parted", role: "alert" }, PARTED));
+    then();
+  };
   const look = () =>
-    queueMicrotask(() => {
-      if (gone || !root.closest(".jupyter-widgets-disconnected")) return;
-      gone = true;
-      root.append(el("div", { class: "aiki-note aiki-bad aiki-parted", role: "alert" }, PARTED));
-      then();
-    });
+    queueMicrotask(() => root.closest(".jupyter-widgets-disconnected") && tell());
   model.on("comm_live_update", look);
   look();
-  return () => model.off("comm_live_update", look);
+  const end = () => model.off("comm_live_update", look);
+  end.ask = (content) => {
+    try {
+      model.send(content);
+    } catch {
+      tell();
+    }
+  };
+  return end;
 }
 
 // ---- the keyboard ------------------------------------------------------------------------------
@@ -366,7 +376,7 @@ export function asking(model, patience = 30000) {
           if (ask.parted) return settle(id, { error: PARTED });
           model.send({ ...more, type: "ask", id, view, what });
         } catch {
-          settle(id, silent);
+          settle(id, { error: PARTED }); // the line to it is closed
         }
       };
       const timer = setTimeout(() => settle(id, silent), patience);

@@ -157,6 +157,16 @@ describe("a kernel that goes", () => {
     expect(listeners).toEqual({});
   });
 
+  it("is found out by sending, where nobody tells of it", () => {
+    const model = { on: () => {}, off: () => {}, send: () => { throw new Error("disposed"); } };
+    const [root, then] = [aiki.el("section"), vi.fn()];
+    const end = aiki.parted(model, root, then);
+    end.ask({ type: "here" });
+    end.ask({ type: "here" });
+    expect(root.querySelectorAll(".aiki-parted")).toHaveLength(1);
+    expect(then).toHaveBeenCalledTimes(1);
+  });
+
   it("answers nothing more", async () => {
     const model = { on: () => {}, off: () => {}, send: vi.fn() };
     const ask = aiki.asking(model);
