@@ -46,7 +46,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
-_STATUS = re.compile(r"#.*exit status ([\d, or]+)")
+_STATUS = re.compile(r"#.*exit status (.+)")
 _SHELL = re.compile(r"[|<>&;$*]")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]+|\.\.\.|…")
 _OTHER_CODE = re.compile(
