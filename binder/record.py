@@ -42,7 +42,8 @@ h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.25rem; }
   padding: .6rem .9rem; }
 pre, code { font: .9em/1.5 ui-monospace, monospace; white-space: pre-wrap; margin: 0; }
 .output_area { margin-top: .5rem; padding-left: .9rem; }
-table { border-collapse: collapse; display: block; overflow-x: auto; font-size: .9em; }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-size: .9em;
+  overflow-wrap: break-word; margin: .5rem 0; }
 th, td { border: 1px solid var(--line); padding: .2rem .6rem; text-align: left; }
 </style>
 <main>

@@ -3,11 +3,12 @@
 From the last commit it builds the source archive and the wheel twice, in two folders and with
 the Mojo kernels compiled anew, and compares them byte by byte; has them judged by twine and
 check-wheel-contents; installs the wheel into an empty environment, writes down what is in it
-(``sbom.cdx.json``), fetches the small model and chats with the network cut off. What came out
-lies in ``dist/`` with its SHA-256. Nothing is published.
+(``sbom.cdx.json``, held against CycloneDX's schema), fetches the small model and chats with the
+network cut off. What came out lies in ``dist/`` with its SHA-256. Nothing is published.
 
-``--repository OWNER/NAME`` puts the Binder badge into README.md and makes the links of the page
-that PyPI shows lead to that repository. ``--once`` skips the second build.
+The page that PyPI shows leads to the repository on GitHub that the remote ``origin`` names, with
+its Binder badge; ``--repository OWNER/NAME`` names another, and writes the badge into README.md.
+``--once`` skips the second build.
 """
 
 from __future__ import annotations
@@ -29,7 +30,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
-TOOLS = ("build", "check-wheel-contents", "twine")
+TOOLS = ("build", "check-wheel-contents", "cyclonedx-python-lib[json-validation]", "twine")
+NOTICES = ("licenses/LICENSE", "licenses/LICENSES/README.md")
+VALID = """
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+with open(sys.argv[1], encoding="utf-8") as file:
+    sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read()))
+"""
+"""Ends with 0, or says what in a file is not CycloneDX 1.6."""
 LARGEST = 1_500_000
 _BADGE = re.compile(r"(<!-- binder:[^\n]*-->\n)(?:\[!\[Binder\][^\n]*\n)?")
 _RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)]+)\)")
@@ -74,6 +84,14 @@ def stated_version(root: Path = ROOT) -> str:
     if not re.search(rf"^## {re.escape(found[1])}\b", told, re.MULTILINE):
         raise ReleaseError(f"CHANGELOG.md has no section '## {found[1]}': write it.")
     return found[1]
+
+
+def origin(root: Path = ROOT) -> str:
+    """OWNER/NAME of the remote ``origin`` when that is on GitHub, else nothing."""
+    words = ["git", "-C", str(root), "remote", "get-url", "origin"]
+    address = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    found = re.fullmatch(r".*[@/]github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
+    return found[1] if found else ""
 
 
 def with_badge(readme: str, repository: str) -> str:
@@ -158,6 +176,17 @@ def in_members(one: Path, other: Path) -> str:
     return f" in {', '.join(names)}" if names else " in their order or times"
 
 
+def judge(wheel: Path) -> None:
+    """What the wheel must be besides: small, and with its notices. Raises ReleaseError."""
+    if wheel.stat().st_size >= LARGEST:
+        raise ReleaseError(f"The wheel has {wheel.stat().st_size:,} bytes; {LARGEST:,} is most.")
+    with zipfile.ZipFile(wheel) as opened:
+        names = opened.namelist()
+    for notice in NOTICES:
+        if not any(name.endswith(f".dist-info/{notice}") for name in names):
+            raise ReleaseError(f"The wheel has no {notice}.")
+
+
 def cut_off() -> tuple[list[str], dict[str, str]]:
     """Words before a program, and variables, that keep it from the network."""
     dead = "http://127.0.0.1:9"
@@ -199,6 +228,9 @@ def release(repository: str, once: bool) -> None:
     if repository:
         readme = ROOT / "README.md"
         readme.write_text(with_badge(readme.read_text("utf-8"), repository), "utf-8")
+    repository = repository or origin()
+    if not repository:
+        say("no repository on GitHub is known: links on PyPI's page stay relative (--repository)")
     if call("git", "status", "--porcelain"):
         say("the work tree has changes: what is built is the last commit")
     commit, epoch = call("git", "log", "-1", "--format=%H %ct").split()
@@ -215,15 +247,13 @@ def release(repository: str, once: bool) -> None:
         call(programs / "twine", "check", "--strict", *made)
         (wheel,) = (path for path in made if path.suffix == ".whl")
         call(programs / "check-wheel-contents", wheel)
-        if wheel.stat().st_size >= LARGEST:
-            raise ReleaseError(
-                f"The wheel has {wheel.stat().st_size:,} bytes; {LARGEST:,} is most."
-            )
+        judge(wheel)
         shutil.rmtree(DIST, ignore_errors=True)
         DIST.mkdir()
         kept = [Path(shutil.copy2(path, DIST)) for path in made]
         say("installing the wheel into an empty environment, and chatting")
         answer, sbom, how = try_out(DIST / wheel.name, work, version)
+        call(programs / "python", "-c", VALID, sbom)
     kept.append(sbom)
     sums = "".join(f"{digest(path)}  {path.name}\n" for path in kept)
     (DIST / "SHA256SUMS").write_text(sums, "utf-8")

@@ -46,6 +46,24 @@ def test_the_badge_has_its_place_and_comes_once() -> None:
         release.with_badge("# Another\n", "a/b")
 
 
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("https://github.com/kari/aiki-kernel.git", "kari/aiki-kernel"),
+        ("git@github.com:kari/aiki.kernel.git", "kari/aiki.kernel"),
+        ("ssh://git@github.com/kari/aiki", "kari/aiki"),
+        ("https://example.org/kari/aiki.git", ""),
+        ("", ""),
+    ],
+)
+def test_the_repository_is_that_of_origin(address: str, named: str, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    if address:
+        words = ["git", "-C", str(tmp_path), "remote", "add", "origin", address]
+        subprocess.run(words, check=True)
+    assert release.origin(tmp_path) == named
+
+
 def test_the_page_of_pypi_has_no_link_into_nowhere() -> None:
     text = release.absolute(README, "kari/aiki")
     assert "](https://github.com/kari/aiki/raw/HEAD/docs/images/welcome.png)" in text
@@ -64,6 +82,21 @@ def test_builds_that_differ_are_no_release(tmp_path: Path) -> None:
             release.compare([one], [other])
     with pytest.raises(release.ReleaseError, match=r"x\.whl differ in b\.py\."):
         release.compare([one], [other])
+
+
+def test_a_wheel_without_its_notices_is_no_release(tmp_path: Path) -> None:
+    wheel = tmp_path / "x.whl"
+    for notices, missing in ((release.NOTICES, None), (release.NOTICES[:1], release.NOTICES[1])):
+        with zipfile.ZipFile(wheel, "w") as made:
+            for notice in notices:
+                made.writestr(f"x-1.dist-info/{notice}", "text")
+        if missing is None:
+            release.judge(wheel)
+    with pytest.raises(release.ReleaseError, match=f"no {missing}"):
+        release.judge(wheel)
+    wheel.write_bytes(bytes(release.LARGEST))
+    with pytest.raises(release.ReleaseError, match="1,500,000 is most"):
+        release.judge(wheel)
 
 
 def test_a_list_of_parts_is_whole_and_the_same_again(tmp_path: Path) -> None:

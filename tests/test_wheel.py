@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -86,6 +87,26 @@ def test_nothing_else_is_inside(wheel: zipfile.ZipFile) -> None:
         assert name.startswith(("aiki_kernel/", "aiki_kernel-")), name
         assert not name.endswith((".gguf", ".bin", ".npz", ".pyc")), name
     assert sum(info.compress_size for info in wheel.infolist()) < 1_500_000
+
+
+def test_the_front_end_is_ours_alone(wheel: zipfile.ZipFile) -> None:
+    """LICENSES/README.md says that no JavaScript, style sheet or font of others is in the wheel."""
+    sources = {path.name: path for path in (ROOT / "widgets").glob("*.*s")}
+    sources |= {path.name: path for path in (ROOT / "widgets/labextension/static").iterdir()}
+    for name in wheel.namelist():
+        assert not name.endswith((".woff", ".woff2", ".ttf", ".otf", ".map", ".min.js")), name
+        if not name.endswith((".js", ".css")):
+            continue
+        text = wheel.read(name).decode()
+        assert text == sources[name.rpartition("/")[2]].read_text("utf-8"), name
+        assert max(map(len, text.splitlines())) < 1000, f"{name}: what a bundler writes"
+        imported = re.findall(r"""^\s*(?:import|export)\b[^;]*?\bfrom\s+["']([^"']+)""", text, re.M)
+        assert all(module.startswith("./") for module in imported), (name, imported)
+        assert not re.search(
+            r"@import|url\(\s*['\"]?(?:https?:)?//|copyright|@license", text, re.I
+        ), name
+    notices = next(name for name in wheel.namelist() if name.endswith("LICENSES/README.md"))
+    assert wheel.read(notices) == (ROOT / "LICENSES/README.md").read_bytes()
 
 
 def test_entry_points(wheel: zipfile.ZipFile) -> None:

@@ -51,6 +51,10 @@ function furnish(made, props, children) {
   return made;
 }
 
+// Words with `commands` in them, as code: they are there to be copied.
+export const coded = (text) =>
+  words(text).split(/`([^`]+)`/).map((part, n) => part && (n % 2 ? el("code", {}, part) : said(part))).filter(Boolean);
+
 // Other people's text: one that reads from right to left does not turn what stands around it.
 export const said = (text, name = "") => el("bdi", name ? { class: name } : {}, words(text));
 
@@ -107,6 +111,25 @@ export function live(model, names, redraw) {
     over = true;
     for (const name of names) model.off(`change:${name}`, soon);
   };
+}
+
+export const PARTED = "The kernel was restarted or has ended: run the cell again.";
+
+// Where the kernel has gone while the widget is open: say so below it, once, and call `then`.
+// JupyterLab tells it by an event that has no words, and by a class around the widget. Returns
+// what ends it.
+export function parted(model, root, then = () => {}) {
+  let gone = false;
+  const look = () =>
+    queueMicrotask(() => {
+      if (gone || !root.closest(".jupyter-widgets-disconnected")) return;
+      gone = true;
+      root.append(el("div", { class: "aiki-note aiki-bad aiki-parted", role: "alert" }, PARTED));
+      then();
+    });
+  model.on("comm_live_update", look);
+  look();
+  return () => model.off("comm_live_update", look);
 }
 
 // ---- the keyboard ------------------------------------------------------------------------------
@@ -210,6 +233,8 @@ export function tokens(usage) {
   const sides = [number(usage.input_tokens), number(usage.output_tokens)];
   if (sides.every((side) => side === null)) return "";
   const mark = usage.estimated ? "~" : "";
+  // An answer that was cut: only what came is known.
+  if (sides[0] === null) return sides[1] ? `${mark}${grouped(sides[1])} tokens` : "";
   const [given, made] = sides.map((v) => (v === null ? "?" : mark + grouped(v)));
   const cached = number(usage.cached_tokens);
   return `${given} → ${made} tokens${cached >= 1 ? ` (${grouped(cached)} cached)` : ""}`;
@@ -218,7 +243,7 @@ export function tokens(usage) {
 export function speed(rate) {
   const r = number(rate);
   if (!r) return "";
-  return r >= 9.95 ? `${whole(r)} tok/s` : `${(r + TIE).toFixed(1)} tok/s`;
+  return r >= 9.95 ? `${grouped(whole(r))} tok/s` : `${(r + TIE).toFixed(1)} tok/s`;
 }
 
 // How long ago, of seconds: `now`, `40 s ago`, `12 min ago`, `3 h ago`
@@ -248,11 +273,20 @@ export function ago(iso, now = Date.now()) {
   return "just now";
 }
 
+const two = (n) => String(n).padStart(2, "0");
+
 // `14:05`, in the reader's own time zone, of seconds since 1970
 export function clock(wall) {
   const at = new Date(wall * 1000);
-  const two = (n) => String(n).padStart(2, "0");
   return `${two(at.getHours())}:${two(at.getMinutes())}`;
+}
+
+// `2026-11-18 09:30`, in the reader's own time zone, of an ISO date
+export function moment(iso) {
+  const at = new Date(Date.parse(iso));
+  if (Number.isNaN(at.getTime())) return words(iso).slice(0, 32);
+  const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+  return `${day} ${clock(at / 1000)}`;
 }
 
 // ---- a small line ------------------------------------------------------------------------------
@@ -300,6 +334,7 @@ export function spark(line, label, width = 96, height = 18) {
 // const ask = asking(model); const told = await ask("page", { wanted }); ask.end();
 // What aiki_kernel/display/asked.py answers. `told.error` is one line for the reader. With
 // `newest` an older question of the same `what` is given up: its answer is null.
+// After `ask.parted = true` every answer is that the kernel has gone.
 const AGAIN_MS = 2000;
 
 export function asking(model, patience = 30000) {
@@ -328,6 +363,7 @@ export function asking(model, patience = 30000) {
       }
       const send = () => {
         try {
+          if (ask.parted) return settle(id, { error: PARTED });
           model.send({ ...more, type: "ask", id, view, what });
         } catch {
           settle(id, silent);

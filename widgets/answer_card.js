@@ -4,7 +4,7 @@
 // two. All text reaches the page through textContent: memories and model names are other
 // people's text and must never be markup.
 
-import { ago, dict, dollars, duration, el, frame, list, live as follow, milliseconds, number, place, said, say, speed, tokens, words } from "./aiki.js";
+import { ago, dict, dollars, duration, el, frame, list, live as follow, milliseconds, moment, number, parted, place, said, say, speed, tokens, words } from "./aiki.js";
 
 const STAGES = [
   ["recall", "recall"],
@@ -24,10 +24,11 @@ const QUIET_MS = 5000; // the least time between two things that a screen reader
 export const STALE = "An earlier cell was run again after this answer: run this cell to renew it";
 export const KEPT = "Kept by # keep: running the cell again shows this answer and costs nothing";
 
-export function price(cost) {
+// An answer that was cut is reckoned in the books, after this was written.
+export function price(cost, cut = false) {
   if (!cost || typeof cost !== "object") return "";
   const usd = number(cost.usd);
-  if (usd === null) return "price unknown";
+  if (usd === null) return cut ? "" : "price unknown";
   if (usd === 0) return "free";
   return dollars(usd, cost.estimated ? "~" : "");
 }
@@ -118,6 +119,13 @@ export function route(summary) {
   return reason && (own ? reason : `${router}: ${reason}`);
 }
 
+// Why it is as it is, a sentence each: the model, the search, and what the marks mean.
+export function reasons(summary) {
+  const [model, search] = [route(summary), words(dict(summary.backend).reason).trim()];
+  const marks = [summary.stale && STALE, summary.kept && KEPT];
+  return [model && `Model: ${model}`, search && `Search: ${search}`, ...marks].filter(Boolean);
+}
+
 // The notes of an answer; with a consultation the first is what was paid for, unless the answer is
 // a kept one: that has notes of its own.
 export function noted(summary) {
@@ -136,7 +144,7 @@ function memory(hit) {
   const about = [
     typeof hit.score === "number" && el("span", { class: "aiki-score" }, hit.score.toFixed(2)),
     (role || trust) && el("span", {}, [who, trust].filter(Boolean).join(", ")),
-    when && el("time", { title: when, dateTime: when }, ago(when)),
+    when && el("time", { title: moment(when), dateTime: when }, ago(when)),
     where && said(where),
     unused && el("span", {}, "found, not used"),
   ];
@@ -240,7 +248,7 @@ function render({ model, el: host }) {
       hops(summary.hops),
       engine(summary),
       tokens(dict(summary.usage)),
-      price(summary.cost),
+      price(summary.cost, ["stopped", "failed"].includes(verdict(state, summary))),
       saved(dict(summary.compared), dict(summary.cost)),
       total,
       speed(summary.tokens_per_second),
@@ -261,15 +269,14 @@ function render({ model, el: host }) {
     const hits = list(summary.hits);
     const count = hits.length + (number(summary.hits_left_out) ?? 0);
     const known = number(dict(summary.latency_s).recall) !== null || count > 0;
-    const reason = route(summary);
-    fold.classList.toggle("aiki-none", count === 0 && !reason);
-    if (!count && !reason) fold.open = false;
+    const because = reasons(summary);
+    fold.classList.toggle("aiki-none", count === 0 && !because.length);
+    if (!count && !because.length) fold.open = false;
     const by = searched(summary.backend);
     const found = count ? `${count} memor${count === 1 ? "y" : "ies"}` : "no memories";
     say(foldLabel, (live && !known ? "memories" : found) + (by && count ? ` · ${by}` : ""));
-    foldLabel.title = words(dict(summary.backend).reason);
-    why.hidden = !reason;
-    say(why, reason && `Model: ${reason}`);
+    why.hidden = !because.length;
+    why.replaceChildren(...because.map((reason) => el("div", {}, said(reason))));
     const key = JSON.stringify([hits, count]);
     if (key !== shownHits) {
       shownHits = key;
@@ -309,11 +316,18 @@ function render({ model, el: host }) {
     if (fold.classList.contains("aiki-none")) event.preventDefault();
   });
 
+  const kept = parted(model, card, () => {
+    clearInterval(timer);
+    if (model.get("state") !== "streaming") return;
+    card.dataset.state = "error"; // nothing more will come
+    stop.hidden = status.hidden = true;
+  });
   const end = follow(model, ["summary", "state"], paint);
   const timer = setInterval(() => {
     if (model.get("state") === "streaming") paint();
   }, 250);
   return () => {
+    kept();
     clearInterval(timer);
     clearTimeout(waiting);
     end();

@@ -3,7 +3,7 @@
 // It shows what aiki_kernel/display/cost_facts.py made, in its words. While it is seen it asks anew
 // every few seconds; closed, hidden or scrolled away it asks for nothing.
 
-import { asking, dict, el, frame, keepFocus, list, number, roving, said, say, words } from "./aiki.js";
+import { asking, coded, dict, el, frame, keepFocus, list, number, parted, place, roving, said, say, words } from "./aiki.js";
 
 const SPANS = [["today", "Today"], ["7", "7 days"], ["30", "30 days"]];
 const HEADS = ["calls", "tokens", "cost"];
@@ -24,6 +24,7 @@ function render({ model, el: host }) {
   const spans = el("span", { class: "aiki-row aiki-push", role: "group", "aria-label": "Which days" });
   const counted = el("div", { class: "aiki-soft" });
   const bars = el("div", { class: "aiki-costbars", role: "group" });
+  const scale = el("div", { class: "aiki-row aiki-soft aiki-small aiki-scale" });
   const caps = el("div", {});
   const lines = el("div", { class: "aiki-soft" });
   const tabs = el("span", { class: "aiki-row", role: "group", "aria-label": "What the money went to" });
@@ -34,7 +35,7 @@ function render({ model, el: host }) {
   const box = el("textarea", { class: "aiki-input aiki-copybox", "aria-label": "The text to copy", readOnly: true, hidden: true, rows: 5 });
   root.append(
     el("div", { class: "aiki-row" }, headline, spans),
-    counted, bars, caps, lines, trouble,
+    counted, bars, scale, caps, lines, trouble,
     el("div", { class: "aiki-row" }, tabs, el("span", { class: "aiki-row aiki-push" }, copied, button("CSV", "csv"), button("JSON", "json"))),
     table, box,
   );
@@ -84,10 +85,15 @@ function render({ model, el: host }) {
       const label = `${bar.name}: ${bar.said}`;
       const every = found.length > 12 ? 5 : 1;
       return el("button", { class: "aiki-barbutton", type: "button", title: label, "aria-label": label, data: { key: `bar ${n}` } },
-        el("span", { class: "aiki-column" }, el("i", { class: bar.unknown ? "aiki-unpriced" : "", style: { height: `${bar.unknown ? Math.max(6, height(bar.usd, most)) : height(bar.usd, most)}%` } })),
+        el("span", { class: "aiki-column" }, el("i", { class: bar.unknown ? "aiki-unpriced" : "", style: { height: `${height(bar.usd, most)}%` } })),
         el("span", { class: "aiki-small aiki-soft aiki-tick" }, n % every === 0 ? words(bar.short) : ""));
     })));
     renew();
+    const best = found.find((bar) => most > 0 && bar.usd === most);
+    place(scale, [
+      best && el("span", {}, `The most: ${words(best.said).split(",")[0]} ${board.span === "today" ? "at" : "on"} ${words(best.name)}`),
+      found.some((bar) => bar.unknown) && el("span", {}, el("i", { class: "aiki-swatch" }), " with calls of unknown price"),
+    ].filter(Boolean));
   }
 
   function draw() {
@@ -100,7 +106,7 @@ function render({ model, el: host }) {
       return el("div", { class: "aiki-cap" }, el("div", {}, words(cap.said)),
         el("div", { class: "aiki-bar", role: "img", "aria-label": `${Math.round(100 * share)} % used` }, el("i", { style: { width: `${(100 * share).toFixed(1)}%`, "--aiki-colour": share >= 1 ? "var(--aiki-down)" : share >= 0.8 ? "var(--aiki-degraded)" : "var(--aiki-ok)" } })));
     }));
-    lines.replaceChildren(...list(board.lines).map((line) => el("div", {}, said(line))));
+    lines.replaceChildren(...list(board.lines).map((line) => el("div", {}, coded(line))));
     drawTable();
   }
 
@@ -129,8 +135,13 @@ function render({ model, el: host }) {
 
   draw();
   look();
+  const kept = parted(model, root, () => {
+    ask.parted = true;
+    clearInterval(timer);
+  });
   return () => {
     over = true;
+    kept();
     clearInterval(timer);
     watcher?.disconnect();
     ask.end();

@@ -4,7 +4,7 @@
 // It tells the kernel when it is seen and when not: nobody looks for a board that is closed. All
 // text reaches the page through textContent.
 
-import { age, clock, dict, el, frame, list, live, number, said, say, spark, words } from "./aiki.js";
+import { age, clock, coded, dict, el, frame, list, live, number, parted, said, say, spark, words } from "./aiki.js";
 
 const STATES = ["ok", "degraded", "down", "unknown"];
 const known = (v) => (STATES.includes(v) ? v : "unknown");
@@ -24,7 +24,7 @@ function row(service) {
     el("span", { class: "aiki-state" }, state),
     el("span", { class: "aiki-figure" }, words(service.figure)),
     spark(list(service.line), "the last hour"),
-    said(service.reason, "aiki-reason"),
+    el("span", { class: "aiki-reason" }, coded(service.reason)),
   );
 }
 
@@ -79,7 +79,9 @@ function render({ model, el: host }) {
   const end = live(model, ["board"], show);
   const timer = setInterval(aged, 1000);
   model.send({ type: "opened" });
+  const kept = parted(model, root, () => (again.hidden = true));
   return () => {
+    kept();
     clearInterval(timer);
     end();
     model.send({ type: "closed" });

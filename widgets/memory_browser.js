@@ -4,7 +4,7 @@
 // memory's daemon (aiki_kernel/display/memory_browser.py). A memory is other people's text: it
 // reaches the page by textContent only.
 
-import { asking, dict, el, frame, grouped, keepFocus, keys, list, place, roving, said, say, words } from "./aiki.js";
+import { asking, dict, el, frame, grouped, keepFocus, keys, list, parted, place, roving, said, say, words } from "./aiki.js";
 
 const EMPTY = { query: "", kind: "", tag: "", who: "", trust: "", state: "", period: "", since: "", until: "" };
 const STATES = [["", "All that is there"], ["use", "In use"], ["held", "In quarantine"], ["gone", "Gone"]];
@@ -192,7 +192,8 @@ function render({ model, el: host }) {
     const top = zoom.at(-1);
     const set = Object.keys(EMPTY).some((name) => wanted[name]) || zoom.length;
     time.hidden = wanted.state === "gone" || (!found.length && !set && !list(page.rows).length);
-    say(span, found.length ? `${top ? top.name : "All time"}, by ${line.unit}` : "");
+    const whole = [...new Set([found[0]?.name, found.at(-1)?.name])].join(" – ");
+    say(span, found.length ? `${top ? top.name : whole}, by ${line.unit}` : "");
     back.textContent = zoom.length > 1 ? `‹ ${zoom.at(-2).name}` : "‹ All time";
     back.hidden = !zoom.length;
     bars.setAttribute("aria-label", `How many memories there are by ${line.unit}; arrows go among them, Enter takes one`);
@@ -484,8 +485,10 @@ function render({ model, el: host }) {
   load();
   loadLabels();
   loadTime();
+  const kept = parted(model, root, () => { ask.parted = true; });
   return () => {
     over = true;
+    kept();
     clearTimeout(typing);
     ask.end();
   };

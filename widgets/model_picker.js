@@ -3,11 +3,11 @@
 // Rows of aiki_kernel/display/picker_facts.py; a choice is `%aiki_model NAME`. A few rows are sent,
 // however many models there are: the rest is found by typing. Names are other people's text.
 
-import { asking, dict, el, frame, keepFocus, keys, list, roving, said, say, words } from "./aiki.js";
+import { asking, coded, dict, el, frame, keepFocus, keys, list, parted, roving, said, say, words } from "./aiki.js";
 
 const TIERS = [["", "any"], ["smart", "smart"], ["standard", "standard"], ["cheap", "cheap"], ["local", "local"]];
 const TYPING_MS = 200;
-const AUTO = { name: "auto", tier: "", given: "", made: "", window: "", size: "", state: "the router chooses for each message", usable: true };
+const AUTO = { name: "auto", tier: "", given: "", made: "", window: "", size: "", state: "the router chooses", usable: true };
 
 // Whether it can answer, and if not what helps, as in static_pickers.py.
 export function state(one) {
@@ -80,7 +80,7 @@ function render({ model, el: host }) {
       el("span", { class: "aiki-figure", data: { head: "in" } }, words(one.given)),
       el("span", { class: "aiki-figure", data: { head: "out" } }, words(one.made)),
       el("span", { class: "aiki-figure", data: { head: "fits" } }, words(one.window)),
-      el("span", { class: "aiki-soft aiki-modelstate" }, said(state(one))),
+      el("span", { class: "aiki-soft aiki-modelstate" }, coded(state(one))),
     );
   }
 
@@ -94,7 +94,7 @@ function render({ model, el: host }) {
   function draw() {
     say(headline, words(page.said));
     say(note, words(page.note));
-    say(todo, words(page.todo));
+    todo.replaceChildren(...coded(page.todo));
     drawTiers();
     const top = wanted.query || wanted.tier ? [] : [AUTO];
     keepFocus(rows, () => rows.replaceChildren(...[...top, ...list(page.rows).map(dict)].map(row)));
@@ -115,7 +115,9 @@ function render({ model, el: host }) {
   keys(search, { Enter: typed, ArrowDown: () => rows.querySelector(".aiki-model")?.focus() });
   draw();
   ask("find", { wanted }, true).then(took);
+  const kept = parted(model, root, () => { ask.parted = true; });
   return () => {
+    kept();
     clearTimeout(typing);
     ask.end();
   };

@@ -3,7 +3,7 @@
 // Cards of aiki_kernel/display/picker_facts.py; a choice is `%aiki_persona NAME`. Arrows go among
 // the cards, Enter or Space chooses. Titles and prompts are other people's text.
 
-import { asking, dict, el, frame, keepFocus, list, roving, said, say, words } from "./aiki.js";
+import { asking, coded, dict, el, frame, keepFocus, list, parted, roving, said, say, words } from "./aiki.js";
 
 function render({ model, el: host }) {
   const ask = asking(model);
@@ -47,8 +47,8 @@ function render({ model, el: host }) {
         onclick: () => choose(one),
       },
       el("span", { class: "aiki-pickhead" }, el("strong", {}, said(one.title)), el("span", { class: "aiki-soft" }, said(`@${one.name}`)),
-        el("span", { class: "aiki-chip aiki-brand aiki-push aiki-now", "aria-hidden": "true", style: { visibility: one.current ? "visible" : "hidden" } }, "now")),
-      el("span", { class: one.problem ? "aiki-error" : "" }, said(one.problem || one.about)),
+        one.current && el("span", { class: "aiki-chip aiki-brand aiki-now", "aria-hidden": "true" }, "now")),
+      el("span", { class: one.problem ? "aiki-error" : "" }, coded(one.problem || one.about)),
       el("span", { class: "aiki-pickfacts aiki-small" },
         ...list(one.facts).flatMap(([name, value]) => [el("span", { class: "aiki-soft" }, words(name)), el("span", {}, said(value))])),
     );
@@ -56,7 +56,7 @@ function render({ model, el: host }) {
 
   function draw() {
     say(headline, words(page.said));
-    say(more, words(page.more));
+    more.replaceChildren(...coded(page.more));
     keepFocus(cards, () => cards.replaceChildren(...list(page.rows).map((one) => card(dict(one)))));
     renew();
     if (!cards.contains(document.activeElement)) {
@@ -67,7 +67,11 @@ function render({ model, el: host }) {
 
   draw();
   ask("find", {}, true).then(took);
-  return () => ask.end();
+  const kept = parted(model, root, () => { ask.parted = true; });
+  return () => {
+    kept();
+    ask.end();
+  };
 }
 
 export default { render };

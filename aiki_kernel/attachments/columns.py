@@ -7,6 +7,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiki_kernel.attachments.table import Column
@@ -24,10 +25,21 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False}
 
 
-def column(name: str, values: Sequence[Any]) -> Column:
-    """A column of Python values; numbers, truth values and texts are told apart by their types."""
+def column(name: str, values: Sequence[Any], of: int = 0) -> Column:
+    """A column of Python values; numbers, truth values and texts are told apart by their types.
+
+    ``of`` is how many there are in all, where ``values`` are only the first of them. What was
+    not looked at is said: figures of a part must not pass for those of the whole.
+    """
     head = tuple(shown(value, 200) for value in values[:HEAD])
-    part = values[:SCANNED]
+    made = _column(name, values[:SCANNED], head, max(of, len(values)))
+    if max(of, len(values)) <= SCANNED or made.type == "text":  # texts say it themselves
+        return made
+    seen = f"of the first {SCANNED:,} values"
+    return replace(made, about=f"{made.about} ({seen})" if made.about else f"({seen})")
+
+
+def _column(name: str, part: Sequence[Any], head: tuple[str, ...], of: int) -> Column:
     there = [value for value in part if not missing(value)]
     gone = len(part) - len(there)
     kinds = {type(value) for value in there}
@@ -40,7 +52,7 @@ def column(name: str, values: Sequence[Any]) -> Column:
         kind = "int" if kinds == {int} else "float"
         return Column(name, kind, gone, numbers(plain), head)
     if kinds == {str}:
-        return Column(name, "text", gone, texts(there, len(values)), head)
+        return Column(name, "text", gone, texts(there, of), head)
     words = sorted(kind.__name__ for kind in kinds)
     if len(kinds) == 1 and shown(there[0]) and not shown(there[0]).startswith("<"):
         try:

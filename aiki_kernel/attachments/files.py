@@ -35,7 +35,7 @@ _SECRET_FOLDERS = (
     ".bitcoin",
 )
 _SECRET_NAMES = re.compile(
-    r"\.env(?:\..*)?|\.?envrc|\.netrc|_netrc|\.pgpass|\.pypirc|\.npmrc|\.git-credentials|"
+    r".*\.env(?:\..*)?|\.?envrc|\.netrc|_netrc|\.pgpass|\.pypirc|\.npmrc|\.git-credentials|"
     r"\.htpasswd|\.my\.cnf|keys\.toml|credentials(?:\.\w+)?|secrets?\.(?:toml|ya?ml|json|env|txt)|"
     r"id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?|g?shadow-?|.*\.(?:pem|key|p12|pfx|kdbx|jks|keystore|asc)|"
     r"\.?(?:bash|zsh|python|sqlite|psql)_history",
@@ -46,6 +46,11 @@ _NO_CALL = "No model was asked."
 
 def place(path: str, folder: Path, allowed: Iterable[str], aiki_home: Path) -> Path:
     """The file that ``path`` means, links followed. Raises :class:`AttachmentError`."""
+    if "://" in path:
+        raise AttachmentError(
+            f"{path} is an address, and only files are opened: save it beside the notebook. "
+            f"{_NO_CALL}"
+        )
     try:
         typed = Path(path).expanduser()
         found = Path(os.path.realpath(folder / typed))
@@ -103,18 +108,27 @@ def offers(typed: str, folder: Path, limit: int = 200) -> list[str]:
     start = folder / Path(f"{head}{slash}").expanduser() if slash else folder
     found = []
     try:
-        for entry in os.scandir(start):
-            name = entry.name
-            if not name.startswith(prefix) or (name.startswith(".") and not prefix):
-                continue
-            if _SECRET_NAMES.fullmatch(name) or name in _SECRET_FOLDERS or set(name) & set('{}\n"'):
-                continue
-            found.append(f"{head}{slash}{name}{'/' if entry.is_dir() else ''}")
-            if len(found) >= 10 * limit:
-                break
+        with os.scandir(start) as entries:
+            for entry in entries:
+                name = entry.name
+                if not name.startswith(prefix) or (name.startswith(".") and not prefix):
+                    continue
+                if _SECRET_NAMES.fullmatch(name) or name in _SECRET_FOLDERS:
+                    continue
+                if not set(name) & set('{}\n"'):
+                    found.append(f"{head}{slash}{name}{'/' if _is_folder(entry) else ''}")
+                if len(found) >= 10 * limit:
+                    break
     except OSError:
         return []
     return sorted(found)[:limit]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _refuse_secret(path: str, one: Path) -> None:

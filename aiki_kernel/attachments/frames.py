@@ -14,7 +14,7 @@ from typing import Any
 
 from aiki_kernel.attachments.columns import HEAD, SCANNED, column, share, texts, told
 from aiki_kernel.attachments.table import Column, Table
-from aiki_kernel.attachments.values import cut, library, shown
+from aiki_kernel.attachments.values import cut, library, missing, shown
 
 _SORTED = 1_000_000  # values: a median of more takes seconds a column
 _SMALL = 12  # elements of an array that still stands in the sentence
@@ -42,19 +42,20 @@ def table_of(value: Any) -> Table:
 
 def _pandas(value: Any) -> Table:
     if type(value).__name__ == "Series":
+        named = _name(value.name) or "values"
         return Table(
             "pandas Series",
             len(value),
-            [_name(value.name) or "values"],
-            lambda _: _pandas_column(value),
+            [named],
+            lambda _: _pandas_column(named, value),
             _labels(value),
         )
-    names = [_name(name) for name in value.columns]
+    names = [_name(name) or str(name) for name in value.columns]
     return Table(
         "pandas DataFrame",
         len(value),
         names,
-        lambda place: _pandas_column(value.iloc[:, place]),
+        lambda place: _pandas_column(names[place], value.iloc[:, place]),
         _labels(value),
         f"index: {type(value.index).__name__}{_index_name(value.index)}",
     )
@@ -75,8 +76,8 @@ def _name(label: Any) -> str:
     return shown(label, 200)
 
 
-def _pandas_column(series: Any) -> Column:
-    name, kind = _name(series.name), series.dtype
+def _pandas_column(name: str, series: Any) -> Column:
+    kind = series.dtype
     if library(kind) not in ("numpy", "pandas"):
         return Column(name, type(kind).__name__, 0, "")
     with warnings.catch_warnings():
@@ -100,11 +101,14 @@ def _pandas_about(series: Any, gone: int) -> str:
             return told([float(one) for one in five])
         if kind in "mM":
             return f"{shown(series.min())} to {shown(series.max())}"
-        values = [value for value in series.iloc[:SCANNED].tolist() if type(value) is str]
+        part = series.iloc[:SCANNED].tolist()
+        values = [value for value in part if type(value) is str]
         if values and len(values) >= min(there, SCANNED) - gone:
             return texts(values, len(series))
-        if kind == "O" and type(series.dtype).__name__ != "CategoricalDtype":
-            found = column("", series.iloc[:SCANNED].tolist())
+        if type(series.dtype).__name__ == "CategoricalDtype":
+            return texts([shown(value) for value in part if not missing(value)], len(series))
+        if kind == "O":
+            found = column("", part, of=len(series))
             return f"{found.type}; {found.about}" if found.about else found.type
     return ""
 
@@ -139,6 +143,9 @@ def _polars_column(series: Any) -> Column:
     if not named.startswith("Object"):
         head = tuple(shown(value, 200) for value in series.head(HEAD).to_list())
         there = series.drop_nulls()
+        if kind.is_float():
+            there = there.drop_nans()
+            gone = len(series) - len(there)
         with contextlib.suppress(TypeError, ValueError, ArithmeticError):
             if len(there):
                 about = _polars_about(there, kind)
@@ -195,7 +202,7 @@ def _numpy_column(name: str, values: Any) -> Column:
     head = tuple(shown(value, 200) for value in values[:HEAD].tolist())
     kind, gone, about = values.dtype.kind, 0, ""
     if kind == "O":
-        found = column(name, values[:SCANNED].tolist())
+        found = column(name, values[:SCANNED].tolist(), of=values.size)
         return Column(name, f"object: {found.type}", found.missing, found.about, head)
     if kind == "b":
         about = share(int(values.sum()), values.size)
@@ -203,7 +210,7 @@ def _numpy_column(name: str, values: Any) -> Column:
         there = values[np.isfinite(values)] if kind == "f" else values
         gone = int(np.isnan(values).sum()) if kind == "f" else 0
         if there.size:
-            spread = float(there.std(ddof=1)) if there.size > 1 else None
+            spread = float(there.std(ddof=1, dtype=np.float64)) if there.size > 1 else None
             low, high = float(there.min()), float(there.max())
             mean = float(there.mean(dtype=np.float64))
             middle = float(np.median(there)) if there.size <= _SORTED else None

@@ -34,7 +34,7 @@ _STEP = r"""\.[A-Za-z_]\w*|\[(?:-?\d+|"[^"\\\n]*"|'[^'\\\n]*')\]"""
 _REFERENCE = re.compile(rf"([A-Za-z]\w*)((?:{_STEP})*)")
 _STEPS = re.compile(_STEP)
 _OPEN = re.compile(
-    r"""\{open:(?:[ ]?["']([^"'{}\n]+)["'][ ]?|([^{}\n"',:;]+|[A-Za-z]:[^{}\n"',;]+))\}"""
+    r"""\{open:(?:[ ]?["']([^"'{}\n]+)["'][ ]?|([^{}\n"',:;]+|[A-Za-z]:[^{}\n"',;]+|[a-z0-9]+://[^{}\s"']+))\}"""
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*(?:\n|$)", re.MULTILINE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.attachments import figure_words
@@ -49,7 +50,9 @@ def attach(name: str, value: Any, settings: Attachments) -> Attachment:
         if kind in ("matplotlib", "seaborn", "numpy"):
             figure = value.figure if kind == "seaborn" else _figure(value)
             told = figure_words.words(figure)
-            return of_bytes(name, _drawn(figure, settings), settings, told, "figure")
+            made = of_bytes(name, _drawn(figure, settings), settings, told, "figure")
+            blank = () if figure.axes or figure.texts else (f"{name} is an empty figure.",)
+            return replace(made, notes=(*made.notes, *blank))
         return of_bytes(name, _bytes(name, value, kind), settings)
     except AttachmentError:
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from typing import Any
 
 from aiki_kernel.attachments.columns import SCANNED, column, text_column
@@ -15,6 +16,7 @@ from aiki_kernel.attachments.table import Table
 from aiki_kernel.attachments.values import shown
 
 _LEAST = 2
+_PLAIN = (int, float, bool, str, type(None))
 _LONG = 400  # characters from which records are summarised instead of written out
 _SEPARATORS = ",;\t|"
 
@@ -33,11 +35,21 @@ def is_records(value: Any) -> bool:
     return False
 
 
+def is_column(value: Any) -> bool:
+    """Whether ``value`` is a list of plain values that is too long for a sentence."""
+    if type(value) not in (list, tuple, set, frozenset, range) or len(value) < _LEAST:
+        return False
+    return all(type(one) in _PLAIN for one in itertools.islice(value, SCANNED))
+
+
 def table_of(value: Any) -> Table:
     """The table behind records."""
+    if type(value) in (list, tuple, set, frozenset, range) and type(next(iter(value))) is not dict:
+        part, rows = list(itertools.islice(value, SCANNED)), len(value)
+        return Table(type(value).__name__, rows, ["values"], lambda _: column("values", part, rows))
     if type(value) is dict:
-        found = {shown(name, 200): list(values) for name, values in value.items()}
-        rows = len(next(iter(found.values())))
+        rows = len(next(iter(value.values())))
+        found = {shown(name, 200): list(values[:SCANNED]) for name, values in value.items()}
         kind = f"dict of {len(found):,} lists"
     else:
         part = value[:SCANNED]
@@ -45,7 +57,7 @@ def table_of(value: Any) -> Table:
         found = {key: [row.get(key) for row in part] for key in keys}
         rows, kind = len(value), "list of dicts"
     names = list(found)
-    return Table(kind, rows, names, lambda place: column(names[place], found[names[place]]))
+    return Table(kind, rows, names, lambda place: column(names[place], found[names[place]], rows))
 
 
 def of_csv(text: str, kind: str = "CSV file") -> Table:
@@ -81,10 +93,10 @@ def _separator(text: str) -> str:
 
 
 def _long(value: Any) -> bool:
-    if len(value) > 50:
+    rows = value.values() if type(value) is dict else value
+    if len(value) > 50 or max(map(len, rows)) > 50:
         return True
     try:
-        rows = value.values() if type(value) is dict else value
         inner = [one.values() if type(one) is dict else one for one in rows]
         return sum(len(shown(each, _LONG)) + 4 for one in inner for each in one) > _LONG
     except RecursionError:

@@ -10,17 +10,26 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiki_kernel.attachments.values import cut
 from aiki_kernel.models.tokens import estimate
+from aiki_kernel.safety.secrets import redact
 
 MOST_COLUMNS = 80
 """Columns that are looked at, at most: the statistics of thousands would take minutes."""
 
 _STEPS = ((60, 5), (32, 5), (32, 3), (20, 2), (16, 1))  # characters of a value, first rows
 _NAMED = 12  # columns left out that are named
+_PASSWORDS = re.compile(
+    r"(?:.*[_\W])?(?:passwords?|passwd|passphrases?|passord(?:et)?|pwd)", re.IGNORECASE
+)
+_KEYS = re.compile(
+    r"(?:.*[_\W])?(?:(?:api|access|private)?[_\W]?keys?|tokens?|secrets?)", re.IGNORECASE
+)
+_INFLECTED = 3  # characters from which on a name may go on: "salg" in "salget"
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Table:
 def summary(table: Table, budget: int, question: str = "") -> str:
     """``table`` within about ``budget`` tokens; columns named in ``question`` come first."""
     order = _by_interest(table.names, question)
-    found = {place: table.column(place) for place in order[:MOST_COLUMNS]}
+    found = {place: _discreet(table.column(place)) for place in order[:MOST_COLUMNS]}
     text = ""
     for width, rows in _STEPS:
         text = _written(table, sorted(found), found, width, rows)
@@ -75,14 +84,23 @@ def summary(table: Table, budget: int, question: str = "") -> str:
     return _written(table, sorted(order[:low]), found, width, rows)
 
 
+def _discreet(one: Column) -> Column:
+    """``one`` without what its name says is secret: a password in a column of its own looks like
+    any other word, and a key has no word for it beside it."""
+    name = one.name.strip()
+    if _PASSWORDS.fullmatch(name):
+        head = tuple("[password removed]" if value else "" for value in one.head)
+        return replace(one, about="", head=head)
+    if not _KEYS.fullmatch(name):
+        return one
+    head = tuple(redact(f"api_key={value}").removeprefix("api_key=") for value in one.head)
+    return one if head == one.head else replace(one, about="", head=head)
+
+
 def _by_interest(names: Sequence[str], question: str) -> list[int]:
     """Places of columns: those that the question names, then from both ends, more at the front."""
     asked = question.lower()
-    named = [
-        place
-        for place, name in enumerate(names[:20_000])
-        if len(name) > 1 and name.lower() in asked
-    ]
+    named = [place for place, name in enumerate(names[:20_000]) if _names(asked, name.lower())]
     front = list(range(len(names)))
     mixed: list[int] = []
     back = front[-max(1, min(5, len(front) // 4)) :] if len(front) > 8 else []
@@ -94,6 +112,15 @@ def _by_interest(names: Sequence[str], question: str) -> list[int]:
         if len(mixed) > MOST_COLUMNS:
             break
     return list(dict.fromkeys([*named, *mixed, *back]))
+
+
+def _names(asked: str, name: str) -> bool:
+    """Whether ``asked`` names a column: as a word, and a long one also within a longer word."""
+    if len(name) < 2 or name not in asked:
+        return False
+    if len(name) > _INFLECTED and not name[-1].isdigit():
+        return True
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", asked) is not None
 
 
 def _written(

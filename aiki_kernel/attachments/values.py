@@ -82,7 +82,7 @@ def number(value: float | None) -> str:
 
 def _text(value: Any) -> str:
     kind = type(value)
-    if kind in (str, int, bool):
+    if kind in (str, int, bool, complex):
         return str(value)
     if kind is float:
         return number(value) if math.isfinite(value) else str(value)

@@ -14,6 +14,7 @@ from aiki_kernel.commands import bench_curate as bench_curate
 from aiki_kernel.commands import bench_embed as bench_embed
 from aiki_kernel.commands import bench_generate as bench_generate
 from aiki_kernel.commands import bench_health as bench_health
+from aiki_kernel.commands import bench_notebook as bench_notebook
 from aiki_kernel.commands import bench_peers as bench_peers
 from aiki_kernel.commands import bench_safety as bench_safety
 from aiki_kernel.commands import bench_search as bench_search

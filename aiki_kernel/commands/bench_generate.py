@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ def generate(
     file: Annotated[Path | None, Arg("a GGUF file; else the default model of this machine")] = None,
     threads: Annotated[str, Arg("numbers of threads, with commas between them")] = "1,2",
     repeats: Annotated[int, Arg("how often each is measured")] = 3,
-    peers: Annotated[bool, Arg("also llama.cpp, fetched once where it can be")] = True,
+    peers: Annotated[bool, Arg("leave out llama.cpp (else fetched once)")] = True,
     texts: Annotated[str, Arg("files of text to compare probabilities on, commas between")] = "",
     reference: Annotated[Path | None, Arg("JSON of greedy answers to compare on as well")] = None,
     torch: Annotated[str, Arg("a Python with transformers and torch; else this one")] = "",
@@ -56,8 +57,13 @@ def generate(
         torch=torch or sys.executable,
         say=lambda text: print(text, file=sys.stderr),  # noqa: T201
     )
+    return charted(context, data, roofline_chart(data), [speeds_table(data)], [told_of(data)])
+
+
+def speeds_table(data: Mapping[str, Any]) -> Table:
+    """All rows of what :func:`aiki_kernel.models.bench_generate.measure` returned."""
     names = ("threads", "tokens/s", "times", "GB/s", "of bandwidth")
-    table = Table(
+    return Table(
         ["work", "engine", *(Column(name, right=True) for name in names)],
         [
             (
@@ -73,6 +79,11 @@ def generate(
         ],
         title=data["model"],
     )
+
+
+def told_of(data: Mapping[str, Any]) -> str:
+    """What is not in the table: how near the answers are to float32's, two conversations at
+    once, memory, a second turn, and what could not be measured."""
     told = (
         f"{_divergence(data['kl'])} Two conversations at once give "
         f"{data['two_of_one']:.2f} times the tokens of one; "
@@ -80,11 +91,10 @@ def generate(
     )
     if "second_of_first" in data:
         told += f" A second turn takes {data['second_of_first']:.0%} of the first to begin."
-    told = " ".join([told, *data["notes"]])
-    return charted(context, data, roofline_chart(data), [table], [told])
+    return " ".join([told, *data["notes"]])
 
 
-def _divergence(kl: dict[str, Any]) -> str:
+def _divergence(kl: Mapping[str, Any]) -> str:
     """What is told of it in words."""
     told = [
         f"{name} {kl[name]['mean']:.6f} (at most {kl[name]['max']:.5f}; another likeliest token "

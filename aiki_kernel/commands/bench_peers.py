@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
+import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -14,8 +18,17 @@ from typing import Annotated, Any
 
 from aiki_kernel.commands import fixed_answer
 from aiki_kernel.commands.command import Arg, Context, Result
-from aiki_kernel.commands.kernel_session import KernelSession
-from aiki_kernel.commands.peer_kernels import OURS, PEERS, Peer, PeerError, environment, install
+from aiki_kernel.commands.fixed_answer import Served
+from aiki_kernel.commands.kernel_session import Cell, KernelSession
+from aiki_kernel.commands.peer_kernels import (
+    OURS,
+    PEERS,
+    Peer,
+    PeerError,
+    environment,
+    install,
+    versions,
+)
 from aiki_kernel.commands.progress import Step, progress
 from aiki_kernel.commands.registry import command
 from aiki_kernel.commands.tables import Column, Table
@@ -34,6 +47,10 @@ FIGURES = {
 """Of one run; the table shows medians of all. ``wait_s`` is what a reader waits from opening a
 notebook to the first words; ``all_mb`` has the processes that the kernel started besides."""
 
+COUNTS = ("cells", "right", "calls")
+"""Of all runs: cells asked; those whose question reached the model whole and whose answer is whole
+on the page; calls that the model had."""
+
 
 @command("bench peers")
 def peers(
@@ -48,7 +65,8 @@ def peers(
 
     Each peer is installed from PyPI into a virtual environment of its own. All ask one model
     server on loopback that gives one answer at once, so that only the kernels differ. A peer that
-    cannot be installed or does not answer is named, the others go on, and the status is 1.
+    cannot be installed, does not answer or shows less than the answer is named, the others go on,
+    and the status is 1.
     """
     if repeats < 1:
         raise UsageError("--repeats must be at least 1.")
@@ -69,18 +87,22 @@ def peers(
         with progress(context, "Asking") as step:
             data = measure(pythons, repeats, step)
     data["missing"] = {**missing, **data["missing"]}
-    table = Table(["kernel", *(Column(name, right=True) for name in FIGURES.values())], _rows(data))
+    columns = [*FIGURES.values(), "right"]
+    table = Table(["kernel", *(Column(name, right=True) for name in columns)], _rows(data))
     said = [
         f"Medians of {repeats} runs, every peer's ratio to ours in brackets. One model server on "
         "loopback, one fixed answer. Ours has its memory on, in a new home for each run: its "
         "daemon starts with the first answer, or is there, and is counted under all MB.",
+        "Right: questions that reached the model whole and whose whole answer was shown, of all.",
+        _spread_line(data),
+        _versions_line(data),
         *(f"NOT COMPARED: {why}" for why in data["missing"].values()),
     ]
     shown = "\n".join(said)
-    html = table.html() + "".join(f"<p>{line}</p>" for line in said)
-    return Result(
-        data, f"{table.text(context)}\n\n{shown}", html, status=int(bool(data["missing"]))
-    )
+    page = table.html() + "".join(f"<p>{html.escape(line)}</p>" for line in said)
+    wrong = any(row["right"] < row["cells"] for row in data["answers"].values())
+    status = int(bool(data["missing"]) or wrong)
+    return Result(data, f"{table.text(context)}\n\n{shown}", page, status=status)
 
 
 def measure(pythons: Mapping[Peer, Path], repeats: int, step: Step) -> dict[str, Any]:
@@ -92,14 +114,14 @@ def measure(pythons: Mapping[Peer, Path], repeats: int, step: Step) -> dict[str,
     runs: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in pythons}
     missing: dict[str, str] = {}
     total = (repeats + 1) * len(pythons)
-    with fixed_answer.serving() as url, tempfile.TemporaryDirectory(prefix="aiki-peer-") as name:
+    with fixed_answer.serving() as served, tempfile.TemporaryDirectory(prefix="aiki-peer-") as name:
         for turn in range(repeats + 1):
             for peer in list(pythons)[:: 1 if turn % 2 else -1]:
                 if peer.name in missing:
                     continue
                 folder = Path(name) / f"{list(pythons).index(peer)}-{turn}"
                 try:
-                    figures = one_run(peer, pythons[peer], url, folder)
+                    figures = one_run(peer, pythons[peer], served, folder)
                 except AikiError as error:
                     missing[peer.name] = f"{peer.name}: {error}"
                     continue
@@ -113,6 +135,14 @@ def measure(pythons: Mapping[Peer, Path], repeats: int, step: Step) -> dict[str,
         for name, all_ in runs.items()
         if all_ and name not in missing
     }
+    answers = {name: {key: sum(int(r[key]) for r in runs[name]) for key in COUNTS} for name in rows}
+    spread = {
+        name: {
+            f: [round(pick(run[f] for run in runs[name]), 4) for pick in (min, max)]
+            for f in FIGURES
+        }
+        for name in rows
+    }
     ours = rows.get(OURS)
     ratios = {
         name: {figure: round(row[figure] / ours[figure], 2) for figure in FIGURES}
@@ -124,16 +154,20 @@ def measure(pythons: Mapping[Peer, Path], repeats: int, step: Step) -> dict[str,
         "answer_bytes": len(fixed_answer.ANSWER.encode()),
         "kernels": rows,
         "ratios": ratios,
-        "requirements": {peer.name: list(peer.requirements) for peer in pythons},
+        "spread": spread,
+        "answers": answers,
+        "python": platform.python_version(),
+        "versions": {peer.name: versions(peer, python) for peer, python in pythons.items()},
         "runs": runs,
         "missing": missing,
     }
 
 
-def one_run(peer: Peer, python: Path, url: str, folder: Path) -> dict[str, float]:
+def one_run(peer: Peer, python: Path, served: Served, folder: Path) -> dict[str, float]:
     """Start ``peer`` in ``folder``, ask it three times, end it. Raises :class:`AikiError`."""
     home = folder / "h"
-    given = environment(peer, url, home)
+    given = environment(peer, served.url, home)
+    asked = len(served.asked)
     words = [str(python), "-m", peer.module]
     if peer.before:
         _before(peer, python, given)
@@ -150,7 +184,11 @@ def one_run(peer: Peer, python: Path, url: str, folder: Path) -> dict[str, float
         _end(given)
         shutil.rmtree(folder, ignore_errors=True)
     firsts = [cell.first_s or 0.0 for cell in cells]
+    calls = served.asked[asked:]
     return {
+        "cells": len(cells),
+        "right": sum(map(whole, cells, QUESTIONS, [calls] * len(cells))),
+        "calls": len(calls),
         "start_s": session.start_s,
         "first_answer_s": setup + firsts[0],
         "wait_s": session.start_s + setup + firsts[0],
@@ -160,6 +198,39 @@ def one_run(peer: Peer, python: Path, url: str, folder: Path) -> dict[str, float
         "resident_mb": resident,
         "all_mb": all_,
     }
+
+
+def whole(cell: Cell, question: str, calls: Sequence[str]) -> bool:
+    """Whether the model was asked ``question`` and the cell shows every word of the answer."""
+
+    def words(text: str) -> str:
+        return re.sub(r"[\W_]+", " ", text).strip()
+
+    shown: list[str] = []
+    for output in cell.outputs:
+        for text in (output.get("text", ""), *output.get("data", {}).values()):
+            said = text if isinstance(text, str) else json.dumps(text)
+            shown += [said, html.unescape(re.sub(r"<[^>]+>", " ", said))]
+    answer = words(fixed_answer.ANSWER)
+    asked = any(words(question) in words(call) for call in calls)
+    return asked and any(answer in words(text) for text in shown)
+
+
+def _spread_line(data: Mapping[str, Any]) -> str:
+    parts = [
+        f"{name} {row['wait_s'][0]:.2f} to {row['wait_s'][1]:.2f}"
+        for name, row in data["spread"].items()
+    ]
+    return f"Both s, lowest to highest: {'; '.join(parts)}."
+
+
+def _versions_line(data: Mapping[str, Any]) -> str:
+    found = {
+        f"{package} {version}": None
+        for row in data["versions"].values()
+        for package, version in row.items()
+    }
+    return f"Python {data['python']}; {', '.join(found)}."
 
 
 def _installed(
@@ -217,7 +288,7 @@ def _rows(data: Mapping[str, Any]) -> list[list[str]]:
     forms: dict[str, Callable[[float], str]] = {"bytes": "{:.0f}".format}
     forms |= dict.fromkeys(("resident_mb", "all_mb"), "{:.0f}".format)
     for name, row in data["kernels"].items():
-        ratio = data["ratios"].get(name)
+        ratio, counted = data["ratios"].get(name), data["answers"][name]
         said.append(
             [
                 name,
@@ -226,6 +297,7 @@ def _rows(data: Mapping[str, Any]) -> list[list[str]]:
                     + (f" ({ratio[figure]:.1f})" if ratio else "")
                     for figure in FIGURES
                 ),
+                f"{counted['right']} of {counted['cells']}",
             ]
         )
     return said

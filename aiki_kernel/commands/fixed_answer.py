@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,15 +30,25 @@ MODEL = "gpt-4o-mini"
 _USAGE = {"prompt_tokens": 40, "completion_tokens": 110, "total_tokens": 150}
 
 
+@dataclass(frozen=True)
+class Served:
+    """A running server: its base URL, and what it was asked, the last message of each call."""
+
+    url: str
+    asked: list[str] = field(default_factory=list)
+
+
 @contextmanager
-def serving() -> Iterator[str]:
-    """The base URL of a running server. It streams when it is asked to."""
+def serving() -> Iterator[Served]:
+    """A running server. It streams when it is asked to."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    served = Served(f"http://127.0.0.1:{server.server_address[1]}/v1")
+    server.asked = served.asked  # type: ignore[attr-defined]
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="fixed-answer", daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        yield served
     finally:
         server.shutdown()
         thread.join()
@@ -52,6 +63,8 @@ class _Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
+        last = (asked.get("messages") or [{}])[-1].get("content")
+        self.server.asked.append(last if isinstance(last, str) else json.dumps(last))  # type: ignore[attr-defined]
         stream = bool(asked.get("stream"))
         kind = "text/event-stream" if stream else "application/json"
         self._send(kind, _streamed() if stream else _whole())

@@ -24,6 +24,7 @@ class Cell:
     waited for could be read, None if it never could. ``outputs`` are nbformat's."""
 
     source: str
+    cell_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     status: str = ""
     outputs: list[dict[str, Any]] = field(default_factory=list)
     messages: int = 0
@@ -35,7 +36,7 @@ class Cell:
         return {
             "cell_type": "code",
             "execution_count": 1,
-            "id": "0",
+            "id": self.cell_id,
             "metadata": {},
             "outputs": self.outputs,
             "source": self.source.splitlines(keepends=True),
@@ -101,7 +102,7 @@ class KernelSession:
                 "stop_on_error": True,
             },
         )
-        message["metadata"] = {"cellId": uuid.uuid4().hex}
+        message["metadata"] = {"cellId": cell.cell_id}
         began = time.perf_counter()
         self.client.shell_channel.send(message)
         own = message["header"]["msg_id"]

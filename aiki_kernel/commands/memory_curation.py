@@ -27,8 +27,10 @@ def curate(
         bool, Arg("also what was there before curation, or is curated by old rules")
     ] = False,
 ) -> Result:
-    """Curate now all that waits, instead of when nobody writes. Nothing is lost: what is turned
-    away stays in its history, and `memory undo` brings it back."""
+    """Curate now all that waits, instead of when nobody writes.
+
+    Nothing is lost: what is turned away stays in its history, and `memory undo` brings it back.
+    """
     with progress(context, "Curating") as step:
         call(context, lambda memory: memory.curate(again=again, progress=step))
     return status(context)

@@ -37,7 +37,7 @@ def files(context: Context, prefix: str) -> Iterable[str]:
 def inspect(
     context: Context,
     file: Annotated[str, Arg("a GGUF file, or the name of a local model", complete=files)],
-    measure: Annotated[bool, Arg("measure memory and say about how fast it would be")] = True,
+    measure: Annotated[bool, Arg("only read the file; time nothing")] = True,
 ) -> Result:
     """Say what a model file is, what it needs, and whether and how fast it runs here."""
     from aiki_kernel.models.model_file import describe

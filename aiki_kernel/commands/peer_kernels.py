@@ -142,6 +142,23 @@ def install(peer: Peer, folder: Path, *, timeout_s: float = 900.0) -> Path:
     return python
 
 
+_ASK = """import importlib.metadata, json
+found = importlib.metadata.distributions()
+print(json.dumps({each.metadata["Name"].lower().replace("_", "-"): each.version for each in found}))
+"""
+_TOLD = ("ipykernel", "openai", "litellm", "langchain-openai", "pydantic-ai-slim")
+
+
+def versions(peer: Peer, python: Path) -> dict[str, str]:
+    """What runs when ``peer`` does: its own package, and the libraries that do the work."""
+    ran = subprocess.run([str(python), "-c", _ASK], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise PeerError(f"{peer.name} does not tell its versions: {ran.stderr.strip()[-300:]}")
+    there: dict[str, str] = json.loads(ran.stdout)
+    own = peer.requirements[0].partition("==")[0] if peer.requirements else "aiki-kernel"
+    return {name: there[name] for name in (own, *_TOLD) if name in there}
+
+
 def environment(peer: Peer, url: str, home: Path) -> dict[str, str]:
     """All that ``peer`` gets to see: a home of its own, nothing of the user's."""
     home.mkdir(parents=True, exist_ok=True)

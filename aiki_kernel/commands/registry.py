@@ -225,24 +225,29 @@ def _offers_of(made: Command, rest: list[str], prefix: str, context: Context) ->
     options = {p.option: p for p in made.parameters if not p.positional and not p.arg.unknown}
     options |= {p.arg.short: p for p in options.values() if p.arg.short}
     if rest and rest[-1] in options and not options[rest[-1]].is_flag:
-        return _values(options[rest[-1]], prefix, context)
+        found = _values(options[rest[-1]], prefix, context)
+        return [f'"{offer}"' if " " in offer else offer for offer in found]
     if prefix.startswith("-"):
         used = set(rest)
         free = [name for name, p in options.items() if name not in used or p.many]
         return [name for name in [*free, "--json", "--help"] if name.startswith("--")]
-    placed, skip = 0, False
+    placed, skip = [], False
     for word in rest:
         if skip:
             skip = False
         elif word in options:
             skip = not options[word].is_flag
         elif not word.startswith("-"):
-            placed += 1
+            placed.append(word)
     places = [p for p in made.parameters if p.positional]
-    if placed < len(places):
-        return _values(places[placed], prefix, context)
-    if places and (places[-1].many or places[-1].arg.rest):
+    if len(placed) < len(places):
+        return _values(places[len(placed)], prefix, context)
+    if places and places[-1].many:
         return _values(places[-1], prefix, context)
+    if places and places[-1].arg.rest:  # a value of several words goes on
+        begun = " ".join([*placed[len(places) - 1 :], ""])
+        found = _values(places[-1], prefix, context)
+        return [offer[len(begun) :] for offer in found if offer.startswith(begun)]
     return []
 
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from aiki_kernel.commands import session_past
 from aiki_kernel.commands import session_preview as session_preview  # registers preview
-from aiki_kernel.commands.command import Arg, Context, Result
+from aiki_kernel.commands.command import Arg, Context, Result, spelled
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.session_names import find, known, name_of, names, sessions
+from aiki_kernel.commands.session_names import find, known, name_of, named, names, sessions
 from aiki_kernel.commands.tables import Column, Table, one_line, usd, when
 from aiki_kernel.errors import UsageError
 from aiki_kernel.safety.secrets import refuse
@@ -68,9 +68,11 @@ def rename(
     """Name the session that you are in; in a terminal the last one."""
     from aiki_kernel.mind.sessions import LONGEST, title
 
-    if not name.strip():
-        raise UsageError("A session needs a name: `session rename Autumn trip`.")
     refuse(name)
+    if not title(name, LONGEST):
+        raise UsageError(
+            f"A session needs a name: `{spelled('session rename', context.face)} Autumn trip`."
+        )
     if len(" ".join(name.split())) > LONGEST:
         raise UsageError(f"A name has at most {LONGEST} characters.")
     conversation = context.conversation
@@ -78,7 +80,12 @@ def rename(
     id = conversation.session_id if conversation and here else find(context, session).id
     sessions(context).rename(id, name)
     given = title(name, LONGEST)
-    return Result({"session_id": id, "name": given}, f"Session {id[:8]} is called {given!r} now.")
+    twins = sum(one.name.casefold() == given.casefold() for one in known(context) if one.id != id)
+    text = f"Session {id[:8]} is called {given!r} now."
+    if twins:
+        are = "other is" if twins == 1 else "others are"
+        text += f" {twins} {are} called that, too: they are told apart by their ids."
+    return Result({"session_id": id, "name": given, "namesakes": twins}, text)
 
 
 @command("session list")
@@ -115,9 +122,12 @@ def list_(
             for row in rows
         ],
     )
+    notes = named(context)[1]
     if not rows:
-        return Result({"sessions": []}, "There has been no session yet.")
-    return Result({"sessions": rows}, table.text(context), table.html())
+        return Result({"sessions": []}, "\n".join(["There has been no session yet.", *notes]))
+    html = table.html() + "".join(f"<p>{escape(line)}</p>" for line in notes)
+    data = {"sessions": rows, **({"notes": notes} if notes else {})}
+    return Result(data, "\n".join([table.text(context), *notes]), html)
 
 
 def _shown(context: Context, id: str, exchanges: list[Any], lines: list[str]) -> Result:
@@ -138,6 +148,7 @@ def _shown(context: Context, id: str, exchanges: list[Any], lines: list[str]) ->
         for exchange in exchanges
     ]
     name = name_of(context, id)
+    lines = [*lines, *named(context)[1]]
     data = {
         "session_id": id,
         "name": name,
@@ -148,7 +159,7 @@ def _shown(context: Context, id: str, exchanges: list[Any], lines: list[str]) ->
         "notes": lines,
     }
     head = (
-        f"Session {id}{f' ({one_line(name, 120)})' if name else ''}: {totals['calls']} answers, "
+        f"Session {id}{f' ({one_line(name, 120)})' if name else ''}: {_answers(totals['calls'])}, "
         f"{totals['input_tokens']:,} tokens in, {totals['output_tokens']:,} out, {_cost(totals)}."
     )
     head = "\n".join([head, *lines])
@@ -177,6 +188,10 @@ def _shown(context: Context, id: str, exchanges: list[Any], lines: list[str]) ->
     )
     html = "".join(f"<p>{escape(line)}</p>" for line in head.split("\n"))
     return Result(data, f"{head}\n\n{table.text(context)}", f"{html}{table.html()}")
+
+
+def _answers(number: int) -> str:
+    return f"{number:,} answer{'' if number == 1 else 's'}"
 
 
 def _cost(totals: dict[str, Any]) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from aiki_kernel.commands.command import Context
+from aiki_kernel.commands.command import Context, spelled
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.parser import nearest
-from aiki_kernel.errors import UsageError
+from aiki_kernel.errors import AikiError, UsageError
 from aiki_kernel.mind.sessions import Named, Sessions
 
 LAST = "last"
@@ -60,24 +60,35 @@ def known(context: Context) -> list[Session]:
             turns.setdefault(entry.session_id, set()).add(entry.turn_id)
         if entry.model not in one.models:
             one.models.append(entry.model)
-    for id, named in sessions(context).named().items():
-        one = found.setdefault(id, Session(id, began=named.began, last=named.began))
-        one.name, one.notebook = named.name, named.notebook
+    for id, row in named(context)[0].items():
+        one = found.setdefault(id, Session(id, began=row.began, last=row.began))
+        one.name, one.notebook = row.name, row.notebook
     for id, one in found.items():
         one.answers = len(turns.get(id, ()))
     return sorted(found.values(), key=lambda one: one.last, reverse=True)
 
 
+def named(context: Context) -> tuple[dict[str, Named], list[str]]:
+    """What sessions are called, and a line where that cannot be read: what was said is not in
+    that file, and can be shown and exported without it."""
+    if "named" not in context.__dict__:  # once a command: a locked file is waited for
+        try:
+            context.__dict__["named"] = sessions(context).named(), []
+        except AikiError as error:
+            context.__dict__["named"] = {}, [f"{error} Names are left out."]
+    found: tuple[dict[str, Named], list[str]] = context.__dict__["named"]
+    return found
+
+
 def name_of(context: Context, id: str) -> str:
     """The name of a session, or ""."""
-    return sessions(context).named().get(id, Named(id, "")).name
+    return named(context)[0].get(id, Named(id, "")).name
 
 
 def names(context: Context, prefix: str) -> Iterable[str]:
-    """What Tab offers: ``last``, names of one word, ids."""
-    for one in (found := known(context)):
-        if one.name and " " not in one.name:
-            yield one.name
+    """What Tab offers: names, ``last``, ids."""
+    found = known(context)
+    yield from (one.name for one in found if one.name)
     yield LAST
     yield from (one.id for one in found)
 
@@ -91,7 +102,7 @@ def find(context: Context, word: str) -> Session:
     if word in ("", LAST):
         others = [one for one in found if one.id != here]
         if not others:
-            raise UsageError("There has been no other session yet: begin one with `aiki chat`.")
+            raise UsageError("There has been no other session yet.")
         return others[0]
     low = word.casefold()
     for fits in (
@@ -106,6 +117,8 @@ def find(context: Context, word: str) -> Session:
             return matching[0]
         if matching:
             ids = ", ".join(f"{one.id[:8]} ({one.name})" for one in matching[:5])
-            raise UsageError(f"{len(matching)} sessions fit {word!r}: {ids}. Give the id.")
+            more = f" and {len(matching) - 5} more" if len(matching) > 5 else ""
+            raise UsageError(f"{len(matching)} sessions fit {word!r}: {ids}{more}. Give the id.")
     guess = nearest(word, [one.name for one in found if one.name])
-    raise UsageError(f"There is no session {word!r}{guess} See `session list`.")
+    called = spelled("session list", context.face)
+    raise UsageError(f"There is no session {word!r}{guess} See `{called}`.")

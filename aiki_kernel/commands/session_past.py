@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from aiki_kernel.commands import transcript
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.cost import ledger
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.session_names import find, known, name_of, names, sessions
+from aiki_kernel.commands.session_names import find, known, name_of, named, names, sessions
 from aiki_kernel.commands.tables import one_line, plain
 from aiki_kernel.errors import AikiError, UsageError
 
@@ -158,18 +159,28 @@ def _write(path: Path, document: str, force: bool) -> None:
         raise UsageError(f"{path} {what}: name another file.")
     if path.exists() and not force:
         raise UsageError(f"{path} is there already: --force overwrites it.")
+    whole = Path(os.path.realpath(path))  # what a link points to, not the link
+    taken = False
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
-            out.write(document)
+        if not force:
+            # Taken first: a file that came in the meantime is as much there as one that was.
+            whole.open("x").close()
+            taken = True
+        handle, name = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name[:40]}.")
         try:
-            # A file that came in the meantime is as much there as one that was.
-            Path(name).replace(path) if force else os.link(name, path)
-        finally:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+                out.write(document)
+            if not taken and whole.exists():
+                shutil.copymode(whole, name)
+            Path(name).replace(whole)
+        except BaseException:
             Path(name).unlink(missing_ok=True)
+            raise
     except FileExistsError:
         raise UsageError(f"{path} is there already: --force overwrites it.") from None
     except OSError as error:
+        if taken:
+            whole.unlink(missing_ok=True)
         raise AikiError(f"{path} could not be written ({error.strerror}): name another.") from None
 
 
@@ -185,6 +196,7 @@ def _transcript(context: Context, word: str) -> transcript.Transcript:
         exchanges = list(found.past.exchanges)
         lines = [*found.lines, *_missing(context, id, exchanges, found.past.left_out)]
     about = next((one for one in known(context) if one.id == id), None)
+    lines += named(context)[1]
     session: dict[str, Any] = {"id": id, "name": "", "notebook": "", "began": "", "last": ""}
     if about is not None:
         session |= {name: getattr(about, name) for name in session}

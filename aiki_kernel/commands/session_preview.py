@@ -58,7 +58,7 @@ def composed(context: Context, text: str, model: str = "", *, attach: bool = Tru
         made.text,
         model=model or None,
         persona=address.persona or None,
-        note=address.note,
+        note=" ".join(filter(None, (address.note, *made.notes))),
         typed=made.typed,
         attached=made.attached,
     )

@@ -111,14 +111,21 @@ class MemoryAdmin(WaveAdmin, BrowseAdmin):
         return [record_from_json(item) for item in answer["records"]]
 
     async def list(
-        self, scope: Scope, *, limit: int = 20, offset: int = 0, kind: str | None = None
+        self,
+        scope: Scope,
+        *,
+        limit: int = 20,
+        offset: int = 0,
+        kind: str | None = None,
+        aside: bool = False,
     ) -> Records:
-        """Memories, newest first."""
+        """Memories, newest first; ``aside``: also what curation took out of recall."""
         body = {
             "scope": scope_to_json(scope),
             "limit": limit,
             "offset": offset,
             "kind": kind,
+            "aside": aside,
         }
         answer = await self.door.call("POST", "/memory/list", body)
         return [record_from_json(item) for item in answer["records"]]

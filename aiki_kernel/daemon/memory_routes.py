@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from aiki_kernel.daemon.exchange import (
     take,
     with_progress,
 )
+from aiki_kernel.memory import aside
 from aiki_kernel.memory.asking.question import Asked
 from aiki_kernel.memory.records import Draft, Recall, Scope, Turn
 
@@ -188,7 +190,8 @@ def _ids(body: Body) -> list[str]:
 
 
 def _list(engine: Engine, body: Body) -> Any:
-    found = engine.memory.list(
+    listed = partial(aside.listed, engine.memory)
+    found = (listed if take(body, "aside", bool, False) else engine.memory.list)(
         _scope(engine, body),
         limit=_limit(body, 20),
         offset=take(body, "offset", int, 0),

@@ -56,12 +56,18 @@ def board(
 
 
 def usd(amount: float | None) -> str:
-    """``$0``, ``$0.0123``, ``$4.20``; None is unknown, which is not nothing."""
+    """``$0``, ``$0.0123``, ``$0.50``, ``$4.20``; None is unknown, which is not nothing."""
     if amount is None:
         return "unknown"
     if amount == 0:
         return "$0"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}" if amount >= 1e-4 else "<$0.0001"
+    if amount < 1e-4:
+        return "<$0.0001"
+    return f"${amount:,.2f}" if amount >= 1 or _whole_cents(amount) else f"${amount:.4f}"
+
+
+def _whole_cents(amount: float) -> bool:
+    return abs(amount * 100 - round(amount * 100)) < 1e-9
 
 
 def money(sums: Mapping[str, Any]) -> str:

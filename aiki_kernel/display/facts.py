@@ -123,6 +123,14 @@ class Facts:
         return tuple(part for part in parts if part)
 
     @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is as it is, a sentence each: the model, the search, and what the marks mean."""
+        model = f"Model: {self.route}" if self.route else ""
+        search = f"Search: {self.searched_why}" if self.searched_why else ""
+        marks = (mark.why for mark in self.marks)
+        return tuple(reason for reason in (model, search, *marks) if reason)
+
+    @property
     def memories_label(self) -> str:
         count = self.memory_count
         if not count:
@@ -150,7 +158,7 @@ class Facts:
             model=_model(summary),
             engine=_engine(summary),
             tokens=_tokens(_mapping(summary.get("usage"))),
-            cost=_cost(summary.get("cost")),
+            cost=_cost(summary.get("cost"), cut=state in ("interrupted", "error")),
             hops=_hops(summary.get("hops")),
             saved=_saved(_mapping(summary.get("compared")), _mapping(summary.get("cost"))),
             total=duration(seconds) if segments else "",
@@ -270,18 +278,21 @@ def _tokens(usage: Mapping[str, Any]) -> str:
     if given is None and made is None:
         return ""
     mark = "~" if usage.get("estimated") else ""
+    if given is None:  # an answer that was cut: only what came is known
+        return f"{mark}{int(made or 0):,} tokens" if made else ""
     sides = [f"{mark}{int(side):,}" if side is not None else "?" for side in (given, made)]
     cached = number(usage.get("cached_tokens"))
     tail = f" ({int(cached):,} cached)" if cached and cached >= 1 else ""
     return f"{sides[0]} → {sides[1]} tokens{tail}"
 
 
-def _cost(cost: Any) -> str:
+def _cost(cost: Any, *, cut: bool) -> str:
+    """What it cost. An answer that was cut is reckoned in the books, after this was written."""
     if not isinstance(cost, Mapping):
         return ""
     usd = number(cost.get("usd"))
     if usd is None:
-        return "price unknown"
+        return "" if cut else "price unknown"
     if usd == 0:
         return "free"
     return _dollars(usd, "~" if cost.get("estimated") else "")
@@ -313,7 +324,7 @@ def _saved(compared: Mapping[str, Any], cost: Mapping[str, Any]) -> str:
 def _speed(rate: float | None) -> str:
     if not rate:
         return ""
-    return f"{math.floor(rate + 0.5)} tok/s" if rate >= 9.95 else f"{rate + _TIE:.1f} tok/s"
+    return f"{math.floor(rate + 0.5):,} tok/s" if rate >= 9.95 else f"{rate + _TIE:.1f} tok/s"
 
 
 VOUCHED = {"import": "imported", "sensor": "sensor", "tool": "tool"}
@@ -340,13 +351,13 @@ def _memory(hit: Mapping[str, Any]) -> MemoryLine:
 
 
 def when(created: str) -> str:
-    """``18 Nov 2026, 09:30`` of an ISO date; anything else as it is."""
+    """``2026-11-18 09:30`` of an ISO date, in the user's own zone; anything else as it is."""
     try:
         moment = datetime.fromisoformat(created)
-    except ValueError:
+        # Absolute: what is saved in a notebook must still be true next year.
+        return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError):
         return created[:32]
-    # Absolute: what is saved in a notebook must still be true next year.
-    return moment.strftime("%d %b %Y, %H:%M").lstrip("0")
 
 
 def origin(provenance: Mapping[str, Any]) -> str:

@@ -6,11 +6,11 @@ GitHub, nbviewer, nbconvert, a console and a notebook that was run by papermill 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from aiki_kernel.display.board_facts import Board, changed
 from aiki_kernel.display.facts import when
+from aiki_kernel.display.markup import coded, said
 
 COLOURS = {"ok": "#2f9e6e", "degraded": "#e0a03a", "down": "#e0574f", "unknown": "#9a7bd0"}
 """As in ``widgets/health_board.css``. Each stands beside the word for it, never alone."""
@@ -26,8 +26,8 @@ def render_html(board: Board) -> str:
         '<div style="max-width:760px;margin:4px 0 2px;font-size:12px;line-height:18px;'
         'overflow-wrap:anywhere">'
         f'<div style="padding:3px 0"><span style="color:{COLOURS[board["status"]]}">●</span> '
-        f"<strong>{_text(board['headline'])}</strong> "
-        f'<span style="{_DIM}">{_text(_looked(board))}</span></div>'
+        f"<strong>{said(board['headline'])}</strong> "
+        f'<span style="{_DIM}">{said(_looked(board))}</span></div>'
         f"{_money(board)}"
         '<table style="width:100%;border-collapse:collapse;font-size:12px">'
         f"{rows}</table>{_told(board)}</div>"
@@ -38,11 +38,13 @@ def render_text(board: Board) -> str:
     """The board in lines."""
     width = max((len(one["title"]) for one in board["services"]), default=0)
     lines = [f"{board['headline']}  ({_looked(board)})"]
+    lines += [spent(board["money"])] if board["money"] else []
     lines += [
         f"{one['title']:<{width}}  {one['state']:<8}  {one['figure']:>10}  {one['reason']}"
         for one in board["services"]
     ]
     lines += [f"changed: {changed(change)}" for change in board["changes"]]
+    lines += [quiet] if (quiet := _quiet(board)) else []
     return "\n".join(lines)
 
 
@@ -76,11 +78,11 @@ def _row(one: dict[str, Any]) -> str:
     cell = "text-align:left;vertical-align:top;padding:2px 8px 2px 0"
     return (
         f'<tr><td style="{cell};white-space:nowrap"><span style="color:{COLOURS[one["state"]]}">'
-        f"●</span> {_text(one['title'])}</td>"
+        f"●</span> {said(one['title'])}</td>"
         f'<td style="{cell};white-space:nowrap">{_state(one["state"])}</td>'
-        f'<td style="{cell};text-align:right;white-space:nowrap">{_text(one["figure"])}</td>'
+        f'<td style="{cell};text-align:right;white-space:nowrap">{said(one["figure"])}</td>'
         f'<td style="{cell}">{line}</td>'
-        f'<td style="{cell};{_DIM}">{_text(one["reason"])}</td></tr>'
+        f'<td style="{cell};{_DIM}">{coded(one["reason"])}</td></tr>'
     )
 
 
@@ -96,27 +98,25 @@ def _money(board: Board) -> str:
     money = board["money"]
     if money is None:
         return ""
-    return f'<div style="{_DIM}">{_text(spent(money))}</div>'
+    return f'<div style="{_DIM}">{said(spent(money))}</div>'
 
 
 def spent(money: dict[str, Any]) -> str:
     """``$0.12 of today's $2``; without a budget ``$0.12 today, no budget``."""
     usd, cap = money["usd"], money["day_usd"]
-    said = "$0" if usd == 0 else f"${usd:.2f}" if usd >= 0.995 else f"${usd:.4f}"
-    return f"{said} of today's ${cap:g}" if cap is not None else f"{said} today, no budget"
+    shown = "$0" if usd == 0 else f"${usd:.2f}" if usd >= 0.995 else f"${usd:.4f}"
+    return f"{shown} of today's ${cap:g}" if cap is not None else f"{shown} today, no budget"
+
+
+def _quiet(board: Board) -> str:
+    """What is said where no change is known."""
+    if not board["watched"]:
+        return "No history: `aiki health daemon` keeps one."
+    return "" if board["changes"] else "Nothing changed in the last hour."
 
 
 def _told(board: Board) -> str:
-    if not board["watched"]:
-        return (
-            f'<div style="{_DIM};padding-top:3px">No history: <code>aiki health daemon</code> '
-            "keeps one.</div>"
-        )
-    items = "".join(f"<li>{_text(changed(change))}</li>" for change in board["changes"])
-    if not items:
-        return f'<div style="{_DIM};padding-top:3px">Nothing changed in the last hour.</div>'
+    if quiet := _quiet(board):
+        return f'<div style="{_DIM};padding-top:3px">{coded(quiet)}</div>'
+    items = "".join(f"<li>{said(changed(change))}</li>" for change in board["changes"])
     return f'<ul style="margin:3px 0 0;padding-left:18px;{_DIM}">{items}</ul>'
-
-
-def _text(value: str) -> str:
-    return f"<bdi>{escape(value, quote=True)}</bdi>"

@@ -124,37 +124,34 @@ def _legend(segments: tuple[Segment, ...]) -> str:
         f'<span style="{_DIM}">{s.label} {_text(s.time)}</span></span>'
         for s in segments
     )
-    # A sanitiser that does not know calc() leaves the 80 %.
-    return (
-        '<div style="float:right;max-width:80%;max-width:calc(100% - 92px);text-align:right;'
-        f'font-size:11px">{words}</div>'
-    )
+    # Beside the line of memories (a float too) where both have room, else above it.
+    return f'<div style="float:right;max-width:100%;font-size:11px">{words}</div>'
 
 
 def _memories(facts: Facts) -> str:
-    why = f' title="{_text(facts.searched_why)}"' if facts.searched_why else ""
-    label = f'<span style="{_DIM}"{why}>{_text(facts.memories_label)}</span>'
-    if not facts.memory_count and not facts.route:
+    label = f'<span style="white-space:nowrap;{_DIM}">{_text(facts.memories_label)}</span>'
+    if not facts.memory_count and not facts.reasons:
         return f"<div>{label}</div>"
     items = "".join(_memory(memory) for memory in facts.memories)
     hidden = facts.memory_count - len(facts.memories)
     if hidden > 0:
         items += f'<li style="list-style:none;{_DIM}">and {hidden} more</li>'
     return (
-        '<details><summary style="cursor:pointer;overflow-wrap:normal;width:fit-content">'
+        '<details><summary style="float:left;cursor:pointer">'
         f"{label}</summary>"
-        f"{_route(facts.route)}"
+        f"{_reasons(facts.reasons)}"
         '<ul style="clear:both;list-style:none;margin:4px 0 0;padding:0">'
         f"{items}</ul></details>"
     )
 
 
-def _route(route: str) -> str:
-    if not route:
-        return ""
+def _reasons(reasons: tuple[str, ...]) -> str:
+    lines = "".join(f"<div><bdi>{_text(reason)}</bdi></div>" for reason in reasons)
     return (
         f'<div style="clear:both;margin:4px 0;padding:0 0 0 10px;{_DIM};'
-        f'border-left:2px solid {COLOURS["route"]}">Model: {_text(route)}</div>'
+        f'border-left:2px solid {COLOURS["route"]}">{lines}</div>'
+        if lines
+        else ""
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from aiki_kernel.display.cost_facts import Board
+from aiki_kernel.display.markup import said
 
 _DIM = "opacity:.72"
 _CELL = "text-align:left;vertical-align:top;padding:2px 10px 2px 0"
@@ -18,17 +19,28 @@ def render_html(board: Board) -> str:
     bars = "".join(
         f'<td style="vertical-align:bottom;padding:0 1px 0 0;height:44px" '
         f'title="{escape(bar["name"], quote=True)}: {escape(bar["said"], quote=True)}">'
-        f'<div style="height:{_height(bar["usd"], most)}px;min-width:5px;background:#2f9e6e">'
+        f'<div style="height:{_height(bar["usd"], most)}px;min-width:5px;'
+        f'background-color:#2f9e6e;border-top:{3 if bar["unknown"] else 0}px solid #9a7bd0">'
         "</div></td>"
         for bar in board["bars"]
+    )
+    # GitHub takes the heights away: what they say stands here too.
+    spent = [bar for bar in board["bars"] if bar["said"] != "nothing"]
+    days = "".join(f"<li>{said(bar['name'])}: {said(bar['said'])}</li>" for bar in spent)
+    unit = "hour" if board["span"] == "today" else "day"
+    listed = (
+        f'<details><summary style="cursor:pointer;width:fit-content;{_DIM}">by {unit}</summary>'
+        f'<ul style="list-style:none;margin:0;padding:0;{_DIM}">{days}</ul></details>'
+        if days
+        else ""
     )
     groups = "".join(
         f'<tr><th style="{_CELL};font-weight:normal;{_DIM}">by {name}</th>'
         + "".join(f'<th style="{_RIGHT};font-weight:normal;{_DIM}">{head}</th>' for head in HEADS)
         + "</tr>"
         + "".join(
-            f'<tr><td style="{_CELL};width:100%">{_text(row[0])}</td>'
-            + "".join(f'<td style="{_RIGHT}">{_text(cell)}</td>' for cell in row[1:])
+            f'<tr><td style="{_CELL};width:100%">{said(row[0])}</td>'
+            + "".join(f'<td style="{_RIGHT}">{said(cell)}</td>' for cell in row[1:])
             + "</tr>"
             for row in rows
         )
@@ -36,14 +48,14 @@ def render_html(board: Board) -> str:
         if rows
     )
     lines = [*(cap["said"] for cap in board["caps"]), *board["lines"]]
-    told = "".join(f'<div style="{_DIM}">{_text(line)}</div>' for line in lines)
+    told = "".join(f'<div style="{_DIM}">{said(line)}</div>' for line in lines)
     return (
         '<div style="max-width:760px;margin:4px 0 2px;font-size:12px;line-height:18px;'
         'overflow-wrap:anywhere">'
-        f"<div><strong>{_text(board['said'])}</strong></div>"
-        f'<div style="{_DIM}">{_text(board["counted"])}</div>'
+        f"<div><strong>{said(board['said'])}</strong></div>"
+        f'<div style="{_DIM}">{said(board["counted"])}</div>'
         f'<table style="border-collapse:collapse" aria-label="{_spent(board)}"><tr>{bars}</tr>'
-        f"</table>{told}"
+        f"</table>{listed}{told}"
         f'<table style="width:100%;border-collapse:collapse;font-size:12px">{groups}</table></div>'
     )
 
@@ -71,7 +83,3 @@ def _spent(board: Board) -> str:
 
 def _height(usd: float, most: float) -> int:
     return max(2, round(42 * usd / most)) if usd else 0
-
-
-def _text(value: str) -> str:
-    return f"<bdi>{escape(value, quote=True)}</bdi>"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
+from aiki_kernel.display.markup import said
 from aiki_kernel.display.memory_facts import Facts
 
 _DIM = "opacity:.72"
@@ -16,14 +16,12 @@ def render_html(page: Facts) -> str:
     the columns beside the text have widths of their own."""
     rows = "".join(_row(one) for one in page["rows"])
     notes = "".join(
-        f'<div style="{_DIM}">{_text(line)}</div>'
-        for line in (page["note"], _filters(page))
-        if line
+        f'<div style="{_DIM}">{said(line)}</div>' for line in (page["note"], _filters(page)) if line
     )
     return (
         '<div style="max-width:760px;margin:4px 0 2px;font-size:12px;line-height:18px;'
         'overflow-wrap:anywhere">'
-        f"<div><strong>{_text(page['said'])}</strong></div>{notes}"
+        f"<div><strong>{said(page['said'])}</strong></div>{notes}"
         f'<table style="width:100%;border-collapse:collapse;font-size:12px">{rows}</table></div>'
     )
 
@@ -60,14 +58,10 @@ def _filters(page: Facts) -> str:
 
 
 def _row(one: dict[str, Any]) -> str:
-    gone = f'<div style="{_DIM}">{_text(left(one))}</div>' if "gone" in one else ""
+    gone = f'<div style="{_DIM}">{said(left(one))}</div>' if "gone" in one else ""
     return (
-        f'<tr><td style="{_CELL};width:76px"><code>{_text(one["id"][:8])}</code></td>'
-        f'<td style="{_CELL};width:116px">{_text(one["when"])}</td>'
-        f'<td style="{_CELL}">{_text(one["text"])}'
-        f'<div style="{_DIM}">{_text(about(one))}</div>{gone}</td></tr>'
+        f'<tr><td style="{_CELL};width:76px"><code>{said(one["id"][:8])}</code></td>'
+        f'<td style="{_CELL};width:116px">{said(one["when"])}</td>'
+        f'<td style="{_CELL}">{said(one["text"])}'
+        f'<div style="{_DIM}">{said(about(one))}</div>{gone}</td></tr>'
     )
-
-
-def _text(value: str) -> str:
-    return f"<bdi>{escape(value, quote=True)}</bdi>"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
-
+from aiki_kernel.display.markup import coded, said
 from aiki_kernel.display.picker_facts import Facts
 
 _DIM = "opacity:.72"
@@ -19,14 +18,14 @@ _TABLE = '<table style="width:100%;border-collapse:collapse;font-size:12px">'
 def personas_html(page: Facts) -> str:
     """The personas as a fragment with inline styles."""
     rows = "".join(
-        f'<tr><td style="{_CELL};white-space:nowrap">{_mark(one)}<strong>{_text(one["title"])}'
-        f'</strong><div style="{_DIM}">@{_text(one["name"])}</div></td>'
-        f'<td style="{_CELL};width:100%">{_text(one["problem"] or one["about"])}'
-        f'<div style="{_DIM}">{_text(facts(one))}</div></td></tr>'
+        f'<tr><td style="{_CELL};white-space:nowrap">{_mark(one)}<strong>{said(one["title"])}'
+        f'</strong><div style="{_DIM}">@{said(one["name"])}</div></td>'
+        f'<td style="{_CELL};width:100%">{coded(one["problem"] or one["about"])}'
+        f'<div style="{_DIM}">{said(facts(one))}</div></td></tr>'
         for one in page["rows"]
     )
-    more = f'<div style="{_DIM}">{_text(page["more"])}</div>' if page["more"] else ""
-    return f"{_BOX}<div>{_text(page['said'])}</div>{_TABLE}{rows}</table>{more}</div>"
+    more = f'<div style="{_DIM}">{coded(page["more"])}</div>' if page["more"] else ""
+    return f"{_BOX}<div>{said(page['said'])}</div>{_TABLE}{rows}</table>{more}</div>"
 
 
 def personas_text(page: Facts) -> str:
@@ -52,18 +51,18 @@ def models_html(page: Facts) -> str:
         for n, name in enumerate(heads)
     )
     rows = "".join(
-        f'<tr><td style="{_CELL}">{_mark(one)}{_text(one["name"])}</td>'
-        f'<td style="{_CELL}">{_text(one["tier"])}</td>'
-        f'<td style="{_RIGHT}">{_text(one["given"])}</td>'
-        f'<td style="{_RIGHT}">{_text(one["made"])}</td>'
-        f'<td style="{_RIGHT}">{_text(one["window"])}</td>'
-        f'<td style="{_CELL};{_DIM}">{_text(state(one))}</td></tr>'
+        f'<tr><td style="{_CELL}">{_mark(one)}{said(one["name"])}</td>'
+        f'<td style="{_CELL}">{said(one["tier"])}</td>'
+        f'<td style="{_RIGHT}">{said(one["given"])}</td>'
+        f'<td style="{_RIGHT}">{said(one["made"])}</td>'
+        f'<td style="{_RIGHT}">{said(one["window"])}</td>'
+        f'<td style="{_CELL};{_DIM}">{coded(state(one))}</td></tr>'
         for one in page["rows"]
     )
     told = [line for line in (page["note"], page["todo"]) if line]
-    note = "".join(f'<div style="{_DIM}">{_text(line)}</div>' for line in told)
+    note = "".join(f'<div style="{_DIM}">{coded(line)}</div>' for line in told)
     return (
-        f"{_BOX}<div>{_text(page['said'])}</div>{_TABLE}<thead><tr>{head}</tr></thead>"
+        f"{_BOX}<div>{said(page['said'])}</div>{_TABLE}<thead><tr>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table>{note}</div>"
     )
 
@@ -88,7 +87,3 @@ def state(one: Facts) -> str:
 
 def _mark(one: Facts) -> str:
     return "→ " if one["current"] else ""
-
-
-def _text(value: str) -> str:
-    return f"<bdi>{escape(value, quote=True)}</bdi>"

@@ -14,7 +14,9 @@ from typing import Any
 from aiki_kernel.display.facts import STAGES, VOUCHED, Summary, clean, number
 
 LIMIT = 6000
-"""Bytes of UTF-8 JSON that one card may weigh."""
+"""Bytes of UTF-8 JSON that one message of a card may weigh."""
+
+_AROUND = 100  # what a widget's message says besides: its method, and the card's state
 
 _TEXT_STEPS = (240, 160, 100, 60)
 _NAME = 60
@@ -35,7 +37,7 @@ def weigh(summary: Summary) -> int:
     return len(json.dumps(summary, ensure_ascii=False, allow_nan=False).encode())
 
 
-def compact(summary: Summary, limit: int = LIMIT) -> dict[str, Any]:
+def compact(summary: Summary, limit: int = LIMIT - _AROUND) -> dict[str, Any]:
     """What a card shows of ``summary``, as plain finite JSON of fewer than ``limit`` bytes.
 
     ``hits_left_out`` counts memories that had to go. ``limit`` must be at least 5000,
@@ -64,9 +66,15 @@ def compact(summary: Summary, limit: int = LIMIT) -> dict[str, Any]:
 
 
 def shorten(value: Any, length: int) -> str:
-    """One clean line of at most ``length`` characters; a cut is marked with an ellipsis."""
+    """One clean line of at most ``length`` characters; a cut is marked with an ellipsis.
+
+    Nor has it more than twice as many bytes: a line of emoji weighs four a character.
+    """
     text = clean(value)
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+    if len(text) <= length and len(text.encode()) <= 2 * length:
+        return text
+    cut = text[: length - 1].encode()[: 2 * length - 3].decode(errors="ignore")
+    return cut.rstrip() + "…"
 
 
 def _figures(summary: Summary) -> dict[str, Any]:

@@ -7,7 +7,7 @@ first line                                the cell is
 ========================================  ===========================================
 ``%%python``                              Python; the line goes
 ``%%aiki [options]``                      a message with options
-``# keep``                                a message whose answer is pinned (``--keep``)
+``# keep``                                what the rest is; a message's answer is pinned
 ``# Parameters`` over valid Python        Python (papermill's ``--language python``)
 ``%%name``                                a cell magic; Python magics keep Python bodies
 ``%name ...`` lines, then prose           the magics, then a message
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["message", "python", "ipython", "empty"]
@@ -36,7 +36,7 @@ _CELL_MAGIC = re.compile(r"%%[A-Za-z_][\w.]*")
 _LINE_MAGIC = re.compile(r"%[A-Za-z_][\w.]*")
 _HELP = re.compile(r"\?{1,2}[\w.%*]+[ \t]*$")
 _PARAMETERS = re.compile(r"#[ \t]*Parameters[ \t]*$")
-_KEEP = re.compile(r"#[ \t]*keep[ \t]*(?:\r?\n|$)")
+_KEEP = re.compile(r"#[ \t]*keep[ \t]*(?:\r?\n|$)", re.IGNORECASE)
 _DESCRIPTION = re.compile(r"papermill_description=\S*")
 
 # Cell magics whose body is Python and is compiled, not run as a cell.
@@ -66,6 +66,9 @@ def classify(source: str) -> Cell:
     first, newline, rest = text.partition("\n")
     first = first.rstrip("\r")
     header = lead + len(first) + len(newline)
+    keep = _KEEP.match(text)
+    if keep:
+        return _kept(source, lead + keep.end())
     if _PYTHON.match(first):
         return Cell("python", rest, header=header)
     if _PYTHON_WORDS.match(first):
@@ -90,6 +93,22 @@ def classify(source: str) -> Cell:
         return Cell("ipython", source)
     made = _message(source, 0)
     return made if made.body else Cell("empty", "")
+
+
+def _kept(source: str, header: int) -> Cell:
+    """A cell under ``# keep``, which ends at ``header``."""
+    under = classify(source[header:])
+    if under.kind == "message":
+        options = f"--keep {under.options}".rstrip()
+        return replace(under, options=options, header=under.header + header)
+    if under.kind == "python":
+        return replace(under, header=under.header + header)
+    if under.kind == "empty":
+        return under
+    return replace(
+        under,
+        problem="# keep keeps the answer of a message, and this cell has none: take the line out.",
+    )
 
 
 def _message(text: str, header: int, *, options: str = "", before: str = "") -> Cell:

@@ -137,7 +137,7 @@ class Chat:
             model=message_options.pop("model", None),
             persona=address.persona or named,
             parameters=message_options,
-            note=address.note,
+            note=" ".join(filter(None, (address.note, *composed.notes))),
             typed=composed.typed,
             attached=composed.attached,
             form=form,
@@ -233,8 +233,6 @@ class Chat:
             return None
         reply = keeping.reply_of(found.kept, talk.session_id, lines)
         if message.form is not None:
-            reply = replace(reply, object=message.form.read(reply.text)[1])
-        if message.form is not None:
             try:
                 _, value = await asyncio.to_thread(message.form.read, reply.text)
             except ValueError:
@@ -276,7 +274,7 @@ class Chat:
                     at = str(reply.metadata.get("created_at") or "")
                     kept = Kept(message.asked, reply.text, reply.metadata, at)
                 sessions = Sessions(aiki.paths.sessions)
-                await asyncio.to_thread(keeping.pin, sessions, message, talk, kept)
+                await asyncio.to_thread(keeping.pin, sessions, message, talk, before, kept)
         except AikiError as error:
             print(error, file=sys.stderr)  # noqa: T201
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,24 +114,35 @@ class Keeping:
 def places(message: Message, talk: Conversation) -> list[str]:
     """Where the answer to ``message`` is looked for: at its cell, where it has a name and a
     file; in runs without either after the questions that stand before it."""
-    return [_cell(message, talk) or _after(message, talk)]
+    return [_cell(message, talk) or _after(talk.before(message))]
 
 
 def _cell(message: Message, talk: Conversation) -> str:
     return f"cell:{talk.path}#{message.cell_id}" if message.cell_id and talk.path else ""
 
 
-def _after(message: Message, talk: Conversation) -> str:
-    before = "\0".join(redact(one.question) for one in talk.before(message))
-    return "after:" + hashlib.sha256(before.encode()).hexdigest()[:32]
+def _after(before: Iterable[Exchange]) -> str:
+    questions = "\0".join(redact(one.question) for one in before)
+    return "after:" + hashlib.sha256(questions.encode()).hexdigest()[:32]
 
 
-def pin(sessions: Sessions, message: Message, talk: Conversation, kept: Kept | None) -> None:
+def pin(
+    sessions: Sessions,
+    message: Message,
+    talk: Conversation,
+    before: Sequence[Exchange],
+    kept: Kept | None,
+) -> None:
     """Pin ``kept`` for the cell of ``message``, and nothing else there; None lets go.
 
-    Also after the questions before it, where a batch run looks. Durable on return.
+    Also after the questions before it, where a batch run looks: ``before`` are the exchanges
+    as they stood when it was asked, since without a cell's name nothing tells its own from
+    those. Durable on return.
     """
-    for place in filter(None, (_cell(message, talk), _after(message, talk))):
+    cells = [one.cell_id for one in before]
+    if message.cell_id in cells and message.cell_id:
+        before = before[: cells.index(message.cell_id)]
+    for place in filter(None, (_cell(message, talk), _after(before))):
         pinned = sessions.kept(place)
         # What is pinned already is not written again by every run of all cells.
         if kept is not None and [(one.asked, one.answer) for one in pinned] != [

@@ -252,7 +252,9 @@ class Curation:
         # What ends others comes first: a process killed between the two does both again.
         self.collection.annotate(linked)
         notes = curated.notes()
-        if record.metadata.get("tagged"):  # somebody chose its tags
+        if record.metadata.get("tags") and not record.metadata.get("curated"):
+            notes["tagged"] = {"by": "its source", "at": now()}  # it came with tags of its own
+        if notes.get("tagged") or record.metadata.get("tagged"):  # somebody chose its tags
             notes.pop("tags", None)
         self.collection.annotate({record.id: {**notes, **own, "curated": mark}})
         self.tally.ended += len(linked)

@@ -231,14 +231,14 @@ class History:
             ).fetchone()
         return str(row[0]) if row else ""
 
-    def graves(self, beginning: str) -> list[tuple[str, str, str, str]]:
+    def graves(self, beginning: str, holding: str = "") -> list[tuple[str, str, str, str]]:
         """What ended for a reason that begins so and did not come back: id, record, reason and
-        date, the last to end first."""
+        date, the last to end first; only records whose JSON holds ``holding``."""
         with self._lock:
             return self._db.execute(
                 "SELECT memory_id, record, reason, at FROM buried "
-                "WHERE substr(reason, 1, ?) = ? ORDER BY at DESC, memory_id",
-                (len(beginning), beginning),
+                "WHERE substr(reason, 1, ?) = ? AND instr(record, ?) ORDER BY at DESC, memory_id",
+                (len(beginning), beginning, holding),
             ).fetchall()
 
     def endings(self, beginning: str) -> dict[str, int]:

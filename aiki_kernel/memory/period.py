@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from aiki_kernel.errors import UsageError
+from aiki_kernel.memory.asking.period import whole
 
 WORDS = (
     "24h",
@@ -58,10 +59,9 @@ def period_of(given: Any, present: datetime | None = None) -> tuple[str, str]:
     """Beginning and end of ``given``, ISO-8601 in UTC.
 
     ``given``: a length up to now ("24h", "90 min", "last 3 days", "siste 2 uker", a
-    ``timedelta``), a calendar word ("today", "yesterday", "this week", "last month", "i dag",
-    "i går", "denne uka", "forrige måned"; "last week" is the week before this one), a day
-    ("2026-11-20"), or a pair of times (``datetime``, ``date`` or ISO-8601). Raises
-    :class:`UsageError`.
+    ``timedelta``), a date in any words that a question about the past may use ("today", "last
+    week", "i går", "forrige måned", "2026-11-20", "i mars"), or a pair of times (``datetime``,
+    ``date`` or ISO-8601). Raises :class:`UsageError`.
     """
     here = (present or datetime.now(UTC)).astimezone()
     if isinstance(given, timedelta):
@@ -81,17 +81,15 @@ def period_of(given: Any, present: datetime | None = None) -> tuple[str, str]:
     if ".." in text:
         begin_text, _, end_text = text.partition("..")
         return period_of((begin_text.strip(" ."), end_text.strip(" .")), here)
-    calendar = _calendar(text, here)
-    if calendar is not None:
-        begin, end = calendar
-        return _iso(begin), _iso(min(end, here) if begin < here else end)
     length = _LENGTH.fullmatch(text)
     if length is not None:
         unit = _unit(length[2])
         if unit is not None:
             return _since(float(length[1].replace(",", ".")) * unit, here)
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        return _iso(_moment(text)), _iso(_moment(text, end=True))
+    span = whole(text, here)
+    if span is not None:
+        begin, end = span
+        return _iso(begin), _iso(min(end, here) if begin < here else end)
     raise UsageError(
         f'{given!r} is no period: write "24h", "last week", "2026-11-20", or two times '
         "(2026-11-01..2026-11-20)."
@@ -105,29 +103,6 @@ def _since(seconds: float, here: datetime) -> tuple[str, str]:
         return _iso(here - timedelta(seconds=seconds)), _iso(here)
     except OverflowError:
         raise UsageError("That period begins before the calendar: write 30d.") from None
-
-
-def _calendar(text: str, here: datetime) -> tuple[datetime, datetime] | None:
-    today = here.replace(hour=0, minute=0, second=0, microsecond=0)
-    day = timedelta(days=1)
-    monday = today - today.weekday() * day
-    first = today.replace(day=1)
-    before = (first - day).replace(day=1)
-    january = first.replace(month=1)
-    spans = {
-        ("today", "i dag", "idag"): (today, today + day),
-        ("yesterday", "i går", "igår"): (today - day, today),
-        ("this week", "denne uka", "denne uken"): (monday, monday + 7 * day),
-        ("last week", "forrige uke", "siste uke", "sist uke"): (monday - 7 * day, monday),
-        ("this month", "denne måneden"): (first, (first + 32 * day).replace(day=1)),
-        ("last month", "forrige måned", "siste måned"): (before, first),
-        ("this year", "i år"): (january, january.replace(year=january.year + 1)),
-        ("last year", "i fjor"): (january.replace(year=january.year - 1), january),
-    }
-    for words, found in spans.items():
-        if text in words:
-            return found
-    return None
 
 
 def _unit(word: str) -> float | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from aiki_kernel.errors import ModelError, UsageError
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
 _LOOSE = ("allOf", "if", "not", "dependentSchemas", "unevaluatedProperties", "patternProperties")
 _LONGEST = 300
+# pydantic reads a function as the form of its arguments; nobody means that.
+_CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_NO_FORM = (str, bytes, int, float, list, tuple, set, *_CODE)
 
 
 class FormError(ModelError):
@@ -96,7 +100,7 @@ def of(value: Any, name: str = "") -> Form:
 def _of_type(value: Any, name: str) -> Form:
     from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-    if isinstance(value, str | bytes | int | float | list | tuple | set) or value is None:
+    if isinstance(value, _NO_FORM) or value is None:
         raise UsageError(_no_schema(name, value))
     try:
         adapter: Any = TypeAdapter(_readable(value))

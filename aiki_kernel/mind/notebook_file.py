@@ -19,7 +19,7 @@ from typing import Any
 from aiki_kernel.errors import AikiError
 
 MOST_BYTES = 32 * 1024 * 1024
-_ABOVE = re.compile(r"%%aiki\b|%[A-Za-z_]|#[ \t]*keep[ \t]*$")
+_ABOVE = re.compile(r"%%aiki\b|%[A-Za-z_]|#[ \t]*[Kk][Ee][Ee][Pp][ \t]*$")
 _MARKS = ("stopped", "cut off by an error")
 
 

@@ -37,7 +37,13 @@ class Lister(Protocol):
     """The part of the memory that is asked (``daemon.admin.MemoryAdmin``)."""
 
     async def list(
-        self, scope: Scope, *, limit: int = 20, offset: int = 0, kind: str | None = None
+        self,
+        scope: Scope,
+        *,
+        limit: int = 20,
+        offset: int = 0,
+        kind: str | None = None,
+        aside: bool = False,
     ) -> Sequence[Record]: ...
 
 
@@ -54,13 +60,14 @@ class Past:
 
 
 async def turns(memory: Lister, scope: Scope, most: int = MOST) -> list[Record]:
-    """The messages of a session (``scope.run_id``) that are still remembered, oldest first.
+    """The messages of a session (``scope.run_id``) that were not forgotten, oldest first; also
+    those that curation took out of recall, since they were said.
 
     Raises :class:`AikiError` when the memory cannot be asked.
     """
     found: list[Record] = []
     while len(found) < most:
-        page = await memory.list(scope, limit=_PAGE, offset=len(found), kind="message")
+        page = await memory.list(scope, limit=_PAGE, offset=len(found), kind="message", aside=True)
         found += page
         if len(page) < _PAGE:
             break

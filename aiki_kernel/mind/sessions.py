@@ -149,13 +149,17 @@ class Sessions:
             _log.warning("%s", error)
 
     def begin(self, row: Named) -> None:
-        """Write a session down, unless it is there; the name of one without is set."""
+        """Write a session down. Of one that is there only what is not known yet is set: a name
+        may have been given before the first question was asked."""
 
         def write(db: sqlite3.Connection) -> None:
             db.execute(
                 "INSERT INTO session (id, name, given, notebook, path, began) "
-                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name "
-                "WHERE name = '' AND given = 0",
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "name = iif(name = '' AND given = 0, excluded.name, name), "
+                "notebook = iif(notebook = '', excluded.notebook, notebook), "
+                "path = iif(path = '', excluded.path, path) "
+                "WHERE (name = '' AND given = 0) OR notebook = '' OR path = ''",
                 (row.id, row.name, int(row.given), row.notebook, row.path, row.began or now()),
             )
 
@@ -175,8 +179,9 @@ class Sessions:
 
     def begin_at(self, session_id: str, path: str) -> None:
         """The notebook in which a session began lies at ``path`` now."""
+        row = (path, Path(path).name, session_id)
         self._write(
-            lambda db: db.execute("UPDATE session SET path = ? WHERE id = ?", (path, session_id))
+            lambda db: db.execute("UPDATE session SET path = ?, notebook = ? WHERE id = ?", row)
         )
 
     def named(self) -> dict[str, Named]:

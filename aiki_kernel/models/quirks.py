@@ -66,9 +66,14 @@ class Quirks:
 
     def body(self, request: ChatRequest, ref: ModelRef) -> dict[str, Any]:
         """The arguments of ``chat.completions.create`` for ``request``."""
+        # The messages take the place of the empty list as they are. Given as an argument, openai
+        # holds each against its types first: 15 ms for a hundred, in every long notebook.
+        extra: dict[str, Any] = {
+            "messages": [message.to_json() for message in self._messages(request)]
+        }
         body: dict[str, Any] = {
             "model": ref.model,
-            "messages": [message.to_json() for message in self._messages(request)],
+            "messages": [],
             "stream": True,
             "stream_options": {"include_usage": True},
             "temperature": request.temperature,
@@ -86,7 +91,7 @@ class Quirks:
         for name in self.left_out:
             body.pop(name, None)
         if ref.local:
-            body["extra_body"] = {
+            extra |= {
                 "session_id": request.session_id,
                 "top_k": request.top_k,
                 "min_p": request.min_p,
@@ -94,7 +99,7 @@ class Quirks:
                 "backend": request.backend,
                 "priority": request.priority,
             }
-        return body
+        return {**body, "extra_body": extra}
 
     def _messages(self, request: ChatRequest) -> tuple[ChatMessage, ...]:
         blind = self.blind and ability.has_images(request.messages)

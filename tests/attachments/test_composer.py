@@ -15,6 +15,7 @@ from aiki_kernel.attachments.composer import Composed, Composer
 from aiki_kernel.attachments.errors import AttachmentError
 from aiki_kernel.config_attachments import Attachments
 from aiki_kernel.models.image import header
+from aiki_kernel.models.tokens import estimate
 
 SECRET = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 
@@ -51,6 +52,27 @@ def test_a_csv_file_is_a_table_and_the_sentence_names_it(folder: Path) -> None:
     assert one.tokens > 10
 
 
+def test_a_long_value_costs_no_more_than_a_file(folder: Path) -> None:
+    names = {"big": list(range(5000)), "few": list(range(300)), "words": {"a": "blå " * 9000}}
+    made = compose("Add {big} to {few} and {words}", names)
+    (one,) = made.attached
+    assert one.title == "list, 5,000 rows x 1 column"
+    assert "min 0, mean 2499.5" in one.text
+    assert "298, 299] and {'a': 'blå " in made.text
+    assert estimate(made.text) < 3000 + 1500
+    assert made.notes[0].startswith("Of words the first ")
+
+
+def test_a_slip_is_sent_as_it_stands_and_said(folder: Path) -> None:
+    names = {"sales": [1], "df": 3, "_sale": 1, "f": len}
+    made = compose("Why {sale}, {df.shape}, {f.x}, {mysterious} and {s}?", names)
+    assert made.text == "Why {sale}, {df.shape}, {f.x}, {mysterious} and {s}?"
+    assert made.notes == (
+        "There is no variable sale (did you mean sales?): {sale} was sent as it stands.",
+        "df has no plain value .shape: {df.shape} was sent as it stands.",
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     ["{open: true}", "{open:true}", "`{open:people.csv}`", "{open}", "{ open:x.csv }",
@@ -79,6 +101,9 @@ REFUSED = [
     ("empty.txt", "holds no text"),
     ("paper.pdf", "pypdf"),
     ("bad.ipynb", "no notebook"),
+    ("prod.env", "keys are kept"),
+    ("itself", "Too many levels"),
+    ("https://example.org/a.csv", "is an address"),
 ]
 
 
@@ -100,6 +125,8 @@ def test_what_cannot_be_sent_is_one_line_and_no_message(path: str, line: str, fo
     (folder / "empty.txt").write_text(" \n")
     (folder / "paper.pdf").write_bytes(b"%PDF-1.4 ...")
     (folder / "bad.ipynb").write_text("{}")
+    (folder / "prod.env").write_text("TOKEN=1")
+    (folder / "itself").symlink_to(folder / "itself")
     if path == "paper.pdf" and __import__("importlib.util").util.find_spec("pypdf"):
         pytest.skip("a reader for PDF is installed")
     with pytest.raises(AttachmentError) as caught:
@@ -202,7 +229,8 @@ def test_tab_offers_paths_but_no_secrets(folder: Path) -> None:
     (folder / "data").mkdir()
     (folder / "data" / "a.csv").write_text("")
     (folder / ".env").write_text("")
-    assert files.offers("", folder) == ["data/"]
+    (folder / "itself").symlink_to(folder / "itself")
+    assert files.offers("", folder) == ["data/", "itself"]
     assert files.offers("data/", folder) == ["data/a.csv"]
     assert files.offers(".e", folder) == []
     assert files.offers("nowhere/", folder) == []

@@ -99,6 +99,11 @@ def test_no_code_of_the_user_is_run() -> None:
         (pd.DataFrame(DATA).set_index(["age", "city"]), "5 rows x 3 columns", "1 / Oslo"),
         (pd.DataFrame([[1, 2]], columns=["same", "same"]), "x 2 columns", "same,same"),
         (np.array([(1, "a")] * 20, dtype=[("n", int), ("t", "U3")]), "structured", "n | int64"),
+        (pd.Series([1, 2, 3]), "pandas Series, 3 rows", "values | int64"),
+        (pd.DataFrame({None: [1, 2]}), "2 rows x 1 column", "None | int64"),
+        (pd.Series(pd.Categorical([1, 2, 2]), name="c"), "3 rows", '2 different; most: "2" 2'),
+        (pl.Series("y", [1.0, float("nan"), 3.0]), "3 rows", "y | Float64 | 1 | min 1, mean 2"),
+        (np.full(20, 60_000, np.float16), "float16", "mean 60000, median 60000, max 60000, sd 0"),
     ],
 )  # fmt: skip
 def test_other_kinds(value: Any, title: str, told: str) -> None:
@@ -106,6 +111,51 @@ def test_other_kinds(value: Any, title: str, told: str) -> None:
     table = frames.table_of(value)
     assert title in table.title
     assert told in summary(table, 1000)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"n": number} for number in range(100_001)],
+        {"n": list(range(100_001))},
+        pd.DataFrame({"n": pd.Series(range(100_001), dtype=object)}),
+        pd.DataFrame({"n": np.arange(100_001).astype(object)}).to_numpy(),
+    ],
+    ids=["dicts", "lists", "objects", "array"],
+)
+def test_figures_of_a_part_do_not_pass_for_those_of_the_whole(value: Any) -> None:
+    room = frames if frames.is_frame(value) else records
+    told = summary(room.table_of(value), 1000)
+    assert "max 99999" in told
+    assert "(of the first 100,000 values)" in told
+
+
+def test_a_column_that_is_called_a_password_is_not_sent() -> None:
+    frame = pd.DataFrame(
+        {
+            "user": ["ola", "kari"],
+            "Passord": ["fjord", "elg"],
+            "db_password": ["", "hunter2"],
+            "api_token": ["a1B2c3D4e5F6g7H8i9J0", None],
+            "token": ["the", "cat"],
+            "pass": ["yes", "no"],
+        }
+    )
+    told = summary(frames.table_of(frame), 1000)
+    assert not [word for word in ("fjord", "elg", "hunter2", "a1B2c3D4") if word in told]
+    assert told.splitlines()[-2:] == [
+        "0,ola,[password removed],,[key removed],the,yes",
+        "1,kari,[password removed],[password removed],,cat,no",
+    ]
+
+
+def test_columns_are_named_by_words() -> None:
+    wide = pd.DataFrame(np.zeros((2, 1000)), columns=[f"c{n}" for n in range(1000)])
+    wide = wide.rename(columns={600: "c600", "c601": "salg"})
+    told = summary(frames.table_of(wide), 700, "Hva er salget, mot c777?")
+    assert "\nsalg |" in told
+    assert "\nc777 |" in told
+    assert "\nc77 |" not in told
 
 
 def test_a_small_array_stays_in_the_sentence() -> None:

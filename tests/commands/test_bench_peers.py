@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from aiki_kernel.commands import fixed_answer, peer_kernels
-from aiki_kernel.commands.bench_peers import FIGURES, QUESTIONS, measure, one_run, peers
+from aiki_kernel.commands.bench_peers import FIGURES, QUESTIONS, measure, one_run, peers, whole
 from aiki_kernel.commands.command import Context
 from aiki_kernel.commands.kernel_session import Cell, KernelSession, _put
 from aiki_kernel.commands.peer_kernels import OURS, PEERS, Peer, PeerError
@@ -20,8 +20,8 @@ WIDGET_BYTES = 6000
 
 
 def test_the_server_answers_as_a_whole_and_streams() -> None:
-    with fixed_answer.serving() as url:
-        client = openai.OpenAI(base_url=url, api_key="none")
+    with fixed_answer.serving() as served:
+        client = openai.OpenAI(base_url=served.url, api_key="none")
         asked = {"model": "any", "messages": [{"role": "user", "content": "x"}]}
         whole = client.chat.completions.create(**asked)  # type: ignore[call-overload]
         assert whole.choices[0].message.content == fixed_answer.ANSWER
@@ -29,15 +29,16 @@ def test_the_server_answers_as_a_whole_and_streams() -> None:
         pieces = [c.choices[0].delta.content or "" for c in stream if c.choices]
         assert "".join(pieces) == fixed_answer.ANSWER
         assert len(pieces) > 20
-        with urllib.request.urlopen(f"{url}/models") as answer:
+        with urllib.request.urlopen(f"{served.url}/models") as answer:
             assert json.load(answer)["data"][0]["id"] == fixed_answer.MODEL
+        assert served.asked == ["x", "x"]
 
 
 def test_ours_is_measured_and_messages_stay_small(tmp_path: Path) -> None:
     """The real kernel; also that no message of a card is heavy: 6 kB is the issue's limit."""
     ours, python = PEERS[0], peer_kernels.install(PEERS[0], tmp_path)
-    with fixed_answer.serving() as url:
-        given = {**peer_kernels.environment(ours, url, tmp_path / "h"), "AIKI_DAEMON": "off"}
+    with fixed_answer.serving() as served:
+        given = {**peer_kernels.environment(ours, served.url, tmp_path / "h"), "AIKI_DAEMON": "off"}
         session = KernelSession([str(python), "-m", ours.module], given, tmp_path / "k")
         heard: list[dict[str, object]] = []
         hear = session.client.get_iopub_msg
@@ -51,7 +52,9 @@ def test_ours_is_measured_and_messages_stay_small(tmp_path: Path) -> None:
             cells = [session.run(question, sign=fixed_answer.SIGN) for question in QUESTIONS]
         finally:
             session.close()
-    for cell in cells:
+    for cell, question in zip(cells, QUESTIONS, strict=True):
+        assert whole(cell, question, served.asked)
+        assert not whole(cell, "What is a comet?", served.asked)
         assert cell.status == "ok"
         assert cell.first_s is not None
         assert cell.first_s <= cell.done_s
@@ -86,6 +89,13 @@ def test_a_peer_that_shows_no_answer_is_named_and_the_run_goes_on(tmp_path: Path
     assert "not found" in data["missing"]["stock"]  # it takes a question mark for its help
 
 
+def test_an_answer_that_is_cut_or_marked_up_is_told_apart() -> None:
+    page = "<p>" + fixed_answer.ANSWER.replace("**aphelion**", "<b>aphelion</b>") + "</p>"
+    for text, right in ((page, True), (fixed_answer.ANSWER[:-20], False), ("", False)):
+        cell = Cell("x", outputs=[{"output_type": "display_data", "data": {"text/html": text}}])
+        assert whole(cell, "x?", ["Human: x?"]) is right
+
+
 def test_wrong_words_are_one_line() -> None:
     with pytest.raises(UsageError, match="no peer 'jupiter': known are pydantic-ai-kernel"):
         peers(Context("cli"), only="jupiter")
@@ -114,7 +124,11 @@ def test_all_peers_are_installed_and_measured(tmp_path: Path) -> None:
     for name, row in found.data["kernels"].items():
         assert list(row) == list(FIGURES)
         assert all(value > 0 for value in row.values()), name
+        assert found.data["answers"][name]["right"] == found.data["answers"][name]["cells"], name
+        assert found.data["versions"][name]
         assert name in found.text
-    with fixed_answer.serving() as url:
-        again = one_run(PEERS[-1], peer_kernels.install(PEERS[-1], tmp_path), url, tmp_path / "x")
+    with fixed_answer.serving() as served:
+        again = one_run(
+            PEERS[-1], peer_kernels.install(PEERS[-1], tmp_path), served, tmp_path / "x"
+        )
     assert again["next_answer_s"] > 0

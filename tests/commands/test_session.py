@@ -7,23 +7,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import FaultServer, Scenario
+from fault_server import TEXT, FaultServer, Scenario
 
 from aiki_kernel.aiki import Aiki
 from aiki_kernel.commands import registry
 from aiki_kernel.commands.command import Context, Result
 from aiki_kernel.config import Paths, load
 from aiki_kernel.errors import AikiError, UsageError
+from aiki_kernel.memory.records import Scope
 from aiki_kernel.memory.turns import side_id
+from aiki_kernel.mind import resuming
 from aiki_kernel.mind.conversation import Conversation, Message, arranged
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
 from aiki_kernel.mind.resuming import Resumed, notebook
-from aiki_kernel.mind.sessions import Kept, Sessions, SessionsError, title
+from aiki_kernel.mind.sessions import Kept, Named, Sessions, SessionsError, title
 
 FENCED = "See:\n\n````md\n```python\nprint('<b>')\n```\n````\n\nand <script>\n```bash\nls"
 KEY = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
@@ -133,6 +135,23 @@ def test_without_its_file_the_memory_knows_and_that_is_said(book: Book) -> None:
     assert "from the memory alone" in found.lines[0]
 
 
+def test_what_curation_took_out_of_recall_was_said_all_the_same(book: Book, aiki: Aiki) -> None:
+    admin, scope = aiki.connection.admin, Scope(aiki.settings.memory.user_id)
+    book.ask("d", "Takk!")  # and every answer of the scripted server is the same
+    session = replace(scope, run_id=book.talk.session_id)
+    aiki.run(admin.curate())
+    assert len(aiki.run(admin.list(session))) < 8
+    store, user = Sessions(aiki.paths.sessions), scope.user_id
+    found = aiki.run(resuming.session(book.talk.session_id, store, admin, user))
+    assert questions(found)[-1] == "Takk!"
+    assert [(one.answer, one.interrupted) for one in found.past.exchanges] == [(TEXT, False)] * 4
+    # What the first of the same answers leaves behind goes with it.
+    (first,) = [one for one in aiki.run(admin.list(scope, limit=99)) if one.data == TEXT]
+    aiki.run(admin.forget(first.id))
+    found = aiki.run(resuming.session(book.talk.session_id, store, admin, user))
+    assert {one.answer for one in found.past.exchanges} == {""}
+
+
 def test_what_the_memory_forgot_is_the_notebooks_and_that_is_said(book: Book, aiki: Aiki) -> None:
     book.save()
     turn = book.shown["b"][1].metadata["turn_id"]
@@ -205,6 +224,34 @@ def test_names_are_found_as_people_type_them(book: Book, aiki: Aiki) -> None:
         run(aiki, f"rename {KEY}", book.talk)
 
 
+def test_a_session_that_was_named_first_knows_its_notebook(aiki: Aiki, tmp_path: Path) -> None:
+    made = Book(aiki, tmp_path / "named first.ipynb")
+    for empty in ("#", "> ##"):
+        with pytest.raises(UsageError, match="needs a name"):
+            run(aiki, f"rename {empty}", made.talk)
+    run(aiki, "rename Autumn plans", made.talk)
+    store = Sessions(aiki.paths.sessions)
+    row = Named(made.talk.session_id, "Hi", notebook=made.path.name, path=str(made.path))
+    store.begin(row)  # as the first answer does
+    named = store.named()[made.talk.session_id]
+    assert (named.name, named.notebook, named.path) == ("Autumn plans", row.notebook, row.path)
+    store.begin_at(made.talk.session_id, "/elsewhere/moved.ipynb")
+    assert store.named()[made.talk.session_id].notebook == "moved.ipynb"
+    # Tab goes on with a name of several words.
+    context = Context("magic", make_aiki=lambda: aiki, conversation=Conversation())
+    context.__dict__["paths"] = aiki.paths
+    complete = registry.complete
+    assert "Autumn plans" in complete(["session", "resume"], "Aut", context)
+    assert complete(["session", "resume", "Autumn"], "pl", context) == ["plans"]
+    assert '"Autumn plans"' in complete(["session", "rename", "-s"], "", context)
+    # A name that is taken is given, and that is said.
+    again = run(aiki, "rename autumn plans", Conversation())
+    assert again.data["namesakes"] == 1
+    assert "told apart by their ids" in again.text
+    with pytest.raises(UsageError, match="2 sessions fit"):
+        run(aiki, "resume autumn", made.talk)
+
+
 def test_resume_brings_a_conversation_back_and_new_stays_new(book: Book, aiki: Aiki) -> None:
     book.save()
     talk = Conversation()
@@ -242,6 +289,49 @@ def test_an_export_is_a_document_in_three_formats(
     assert [one["role"] for one in messages[:3]] == ["system", "user", "assistant"]
     assert all(set(one) == {"role", "content"} and one["content"] for one in messages)
     assert FENCED in [one["content"] for one in messages]
+
+
+def test_what_was_said_is_there_without_the_file_of_names(
+    book: Book, aiki: Aiki, tmp_path: Path
+) -> None:
+    file, out = aiki.paths.sessions, tmp_path / "talk.md"
+    whole = file.read_bytes()
+    file.write_bytes(b"no database" * 400)
+    try:
+        ran = [run(aiki, line, book.talk) for line in ("show", "list", f'export "{out}"')]
+    finally:
+        file.write_bytes(whole)
+    assert all("not a database" in one.text for one in ran)
+    assert "And a swan?" in ran[0].text
+    assert book.talk.session_id[:8] in ran[1].text
+    assert "And a swan?" in out.read_text("utf-8")
+
+
+def test_a_document_that_cannot_be_written_leaves_nothing_behind(
+    book: Book, aiki: Aiki, tmp_path: Path
+) -> None:
+    out, link = tmp_path / "talk.md", tmp_path / "link.md"
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from aiki_kernel.commands.session_past import _write\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (999, 999))\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "_write(Path(sys.argv[1]), 'x' * 5000, sys.argv[2:] == ['force'])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=False
+    )
+    assert "could not be written (File too large)" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+    out.write_text("old")
+    subprocess.run([sys.executable, "-c", code, str(out), "force"], stderr=-3, check=False)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+    out.chmod(0o644)
+    link.symlink_to(out)
+    run(aiki, f'export "{link}" --force', book.talk)
+    assert link.is_symlink()
+    assert "And a swan?" in out.read_text("utf-8")
+    assert out.stat().st_mode & 0o777 == 0o644
 
 
 def test_many_processes_write_and_a_newer_file_is_refused(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_papermill_runs_it_and_it_draws_a_line_a_backend(aiki_home: Path, tmp_pa
         roofline = lines_of(html, 1)
         assert roofline["mojo, 1 thread"] == 3
         assert any(name.startswith("memory, 1 thread") for name in roofline)
+        assert "decode after 64" in html
+        assert "KL to float32" in html
 
 
 def test_what_is_saved_was_a_run_of_all_backends() -> None:
@@ -78,5 +80,8 @@ def test_what_is_saved_was_a_run_of_all_backends() -> None:
     for library in ("faiss", "usearch", "qdrant-edge"):
         assert any(name.startswith(library) for name in lines), library
     assert "FAILED" not in html
+    engines = {name.partition(",")[0] for name in lines_of(html, 1)}
+    assert engines == {"mojo", "numpy", "llama.cpp", "llama.cpp Q4_0", "memory"}
+    assert "KL to float32" in html
     assert "/root" not in html
     assert "/home" not in html

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiki_kernel.display.facts import Facts, clean, duration
+from aiki_kernel.display.facts import Facts, clean, duration, when
 from aiki_kernel.display.static_card import render_html, render_text
 from aiki_kernel.display.weight import LIMIT, compact, weigh
 
@@ -175,7 +175,7 @@ FACTS = [
     ({}, ["local/smollm2-135m", "1,412 → 38 tokens", "free", "2.3 s", "21 tok/s", "2 memories"]),
     ({"usage": {"input_tokens": 7, "output_tokens": 9, "estimated": True}}, ["~7 → ~9 tokens"]),
     ({"usage": {"input_tokens": 9, "output_tokens": 1, "cached_tokens": 8}}, ["(8 cached)"]),
-    ({"usage": {"output_tokens": 3}}, ["? → 3 tokens"]),
+    ({"usage": {"output_tokens": 3}}, ["3 tokens"]),
     ({}, ["mojo 0.21 ms"]),
     ({"backend": {"name": "numpy", "reason": "", "ms": 3.44}}, ["numpy 3.4 ms"]),
     ({"backend": {"name": "qdrant", "reason": "x", "ms": 12.5}}, ["qdrant 13 ms"]),
@@ -216,9 +216,14 @@ def test_html_and_text_say_the_same(
 def test_a_memory_shows_text_score_time_and_origin(answer: Answer) -> None:
     page, line = html.unescape(render_html(answer())), render_text(answer())
     for shown in (page, line):
-        for fact in ("My sister Åse keeps bees", "2.41", "18 Nov 2026, 09:30", "garden.ipynb"):
+        for fact in (
+            "My sister Åse keeps bees",
+            "2.41",
+            when("2026-11-18T09:30:00+00:00"),
+            "garden.ipynb",
+        ):
             assert fact in shown
-        for fact in ("-0.31", "1 Feb 2025, 18:00", "session 77aa01bc"):
+        for fact in ("-0.31", when("2025-02-01T18:00:00+00:00"), "session 77aa01bc"):
             assert fact in shown
     assert "2026-11-18T09:30:00.000000+00:00" in page
 

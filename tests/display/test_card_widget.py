@@ -16,7 +16,7 @@ import pytest
 
 from aiki_kernel.display import front_end
 from aiki_kernel.display.card import STATES, AnswerCard
-from aiki_kernel.display.weight import LIMIT
+from aiki_kernel.display.weight import LIMIT, compact, weigh
 
 Answer = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +73,36 @@ def test_an_update_is_light_however_much_was_recalled(
     card.update(answer(hits=[hit] * 50), "streaming")
     assert len(json.dumps(wire[0]["data"]["state"], ensure_ascii=False).encode()) < LIMIT
     assert card.summary["hits_left_out"] > 0
+
+
+def test_the_worst_message_is_light(wire: list[dict[str, Any]], answer: Answer) -> None:
+    """Everything that other people write is long and of four bytes a character, or is escaped."""
+    for sign in ("\U0001f41d", "\\", '"', "å", "<"):
+        long = sign * 5000
+        names = ("turn_id", "session_id", "model", "provider", "persona", "engine", "quantisation")
+        places = dict.fromkeys(("notebook", "source", "import", "session_id"), long)
+        hit = dict.fromkeys(("id", "text", "created_at", "kind", "role", "trust"), long)
+        stages = ("recall", "route", "first_token", "generate", "remember")
+        worst = answer(
+            **dict.fromkeys((*names, "finish_reason"), long),
+            backend={"name": long, "reason": long, "ms": 1234.567890123},
+            route={"router": long, "reason": long},
+            consult={"insight": long},
+            notes=[long] * 50,
+            hops=[{}] * 50,
+            compared={"smart_only_usd": 123456.123456789},
+            cost={"usd": 123456.123456789, "estimated": True},
+            latency_s=dict.fromkeys(stages, 12345.123456789),
+            hits=[{**hit, "score": -0.123456789, "used": False, "provenance": places}] * 100,
+        )
+        card = AnswerCard()
+        for state in ("streaming", "interrupted"):
+            wire.clear()
+            card.update({**worst, "stale": state == "interrupted"}, state)
+            (message,) = wire
+            assert len(json.dumps(message["data"], ensure_ascii=False).encode()) < LIMIT
+        assert card.summary["hits"], "some memories are shown even so"
+        assert weigh(compact({**worst, "hits": []}, 5000)) < 5000
 
 
 def test_stop_calls_back_only_while_it_streams(wire: list[dict[str, Any]]) -> None:

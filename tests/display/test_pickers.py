@@ -13,6 +13,7 @@ import pytest
 from aiki_kernel.commands.command import Context, Result
 from aiki_kernel.commands.registry import run
 from aiki_kernel.display import cost_facts, picker_facts
+from aiki_kernel.display.markup import coded
 from aiki_kernel.display.static_pickers import facts, models_html, models_text, state
 from aiki_kernel.errors import AikiError
 from aiki_kernel.mind.conversation import Conversation
@@ -75,7 +76,7 @@ def test_models_have_prices_and_what_they_need(call: Call, context: Context) -> 
     for one in page["rows"]:
         for word in (one["name"], one["given"], one["made"], one["window"], state(one)):
             assert word in models_text(page)
-            assert word in models_html(page)
+            assert coded(word) in models_html(page)
     smart = next(one for one in page["rows"] if one["tier"] == "smart")
     assert smart["state"] == "OPENAI_API_KEY not set"
     assert "`aiki config key OPENAI_API_KEY`" in page["todo"]
@@ -130,12 +131,12 @@ def test_the_cost_board_counts_what_is_unknown_beside_the_sum(
     spend(book, 20, 2.0)
     shown = call("cost")
     board = shown.widget().board  # type: ignore[misc]
-    assert board["said"] == "$0.7500 + 1 of unknown price in 7 days"
+    assert board["said"] == "$0.75 + 1 of unknown price in 7 days"
     assert len(board["bars"]) == 7
     assert [bar["usd"] for bar in board["bars"]][-4:] == [0.5, 0, 0, 0.25]
     assert board["bars"][-4]["unknown"]
     assert board["lines"][0].startswith("Unknown price: <img src")
-    assert board["caps"][0]["said"].startswith("Budget today: $0.2500 left of $0.5000")
+    assert board["caps"][0]["said"].startswith("Budget today: $0.25 left of $0.50")
     assert board["caps"][0]["share"] == 0.5
     assert board["groups"]["session"][0][0] == "other"
     assert board["groups"]["session"][1][0] == "this session"
@@ -153,8 +154,8 @@ def test_the_cost_board_looks_again_and_copies(call: Call, context: Context) -> 
     board = call("cost").widget()  # type: ignore[misc]
     spend(book, 0, 0.5)
     month = board.answer("look", {"span": "30"})["board"]
-    assert (month["said"], len(month["bars"])) == ("$0.7500 in 30 days", 30)
-    assert "$0.7500 in 30 days" in board.final()["text/plain"]
+    assert (month["said"], len(month["bars"])) == ("$0.75 in 30 days", 30)
+    assert "$0.75 in 30 days" in board.final()["text/plain"]
     today = board.answer("look", {"span": "today"})["board"]
     assert len(today["bars"]) == 24
     assert sum(bar["usd"] for bar in today["bars"]) == 0.75
@@ -164,7 +165,7 @@ def test_the_cost_board_looks_again_and_copies(call: Call, context: Context) -> 
     assert "p/m,2" in text
     told = json.loads(board.answer("copy", {"as": "json", "span": "7", "by": "day"})["text"])
     assert next(iter(told["rows"].values()))["calls"] == 2
-    assert [cost_facts.usd(x) for x in (None, 0, 0.01, 3)] == ["unknown", "$0", "$0.0100", "$3.00"]
+    assert [cost_facts.usd(x) for x in (None, 0, 0.01, 3)] == ["unknown", "$0", "$0.01", "$3.00"]
     board.close()
 
 

@@ -9,11 +9,13 @@ python    runs it; the blocks of a page share their names
 aiki      runs it as a cell of a real AIKI kernel; the cells of a page share it
 toml      loads as ``aiki.toml``, or as a persona when a name and a system stand in it
 json      is read
-text      is output or a form; nothing runs
+text      is output or a form, never a command; nothing runs
 ========  =======================================================================
 
 A comment on the line before a block, ``<!-- needs: key -->``, says that it cannot run here:
 it needs a key, the network, a display, or changes the machine. Then words are only parsed.
+What looks like code and is no such block (another fence, one that is indented or never closed, four
+spaces, ``<pre>``) is a fault, so that nothing escapes.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from typing import Any
 
 from aiki_kernel.commands import registry
 from aiki_kernel.commands.parser import HelpWanted, parse, split
+from aiki_kernel.kernel.options import parse_options
 
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("bash", "python", "aiki", "toml", "json", "text")
@@ -46,6 +49,12 @@ _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _STATUS = re.compile(r"#.*exit status ([\d, or]+)")
 _SHELL = re.compile(r"[|<>&;$*]")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_]+|\.\.\.|…")
+_OTHER_CODE = re.compile(
+    r"^[ \t>]*(?:`{3,}|~{3,}|<(?:pre|code)\b).*$|^(?: {4}|\t)[^\s].*$", re.MULTILINE
+)
+_COMMAND = re.compile(
+    r"^(?:\$ |%{1,2}\w|(?:aiki|python3?|pip|jupyter|papermill|git) \w)", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,15 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def escaped(page: Path) -> list[str]:
+    """Lines that look like code and are in no block that :func:`blocks` finds."""
+    rest = _BLOCK.sub(lambda block: "\n" * block[0].count("\n"), page.read_text("utf-8"))
+    return [
+        f"{page.name}:{rest.count(chr(10), 0, found.start()) + 1}: {found[0].strip()}"
+        for found in _OTHER_CODE.finditer(rest)
+    ]
+
+
 def spans(page: Path) -> list[str]:
     """Every code span in the prose and the tables of a page."""
     return _SPAN.findall(_BLOCK.sub("", page.read_text("utf-8")))
@@ -89,10 +107,13 @@ def parse_command(words: list[str], face: Any, *, whole: bool = True) -> None:
 
 def check_span(span: str) -> None:
     """A command that is named in prose has to exist; placeholders stand for anything."""
+    if span.startswith("%%aiki "):
+        parse_options(span.removeprefix("%%aiki "))
     if not span.startswith(("%aiki_", "aiki ")):
         return
     whole = not _PLACEHOLDER.search(span)
     if span.startswith("%"):
+        span = span.removesuffix("?")  # help of IPython
         noun, *rest = split(span.removeprefix("%aiki_"))
         parse_command([noun, *rest], "magic", whole=whole)
     else:
@@ -122,7 +143,8 @@ class Runner:
         getattr(self, f"_{block.language}")(block)
 
     def _text(self, block: Block) -> None:
-        pass
+        told = _COMMAND.search(block.text)
+        assert told is None, f"{block.where}: {told and told[0]!r} is a command: say so"
 
     def _json(self, block: Block) -> None:
         json.loads(block.text)
@@ -144,6 +166,9 @@ class Runner:
                 exec(made, self.names)
 
     def _aiki(self, block: Block) -> None:
+        first = block.text.partition("\n")[0].strip()
+        if first.startswith(("%aiki_", "%%aiki ")):
+            check_span(first)
         if block.needs:
             return
         ran = self.notebook().run(block.text.rstrip("\n"), cell=block.where, timeout=60)
@@ -157,7 +182,9 @@ class Runner:
                     parse_command(words, "cli", whole=not _PLACEHOLDER.search(line))
                 else:
                     self._judge(block, line, *self._aiki_line(words))
-            elif not block.needs:
+            elif block.needs:
+                self._judge(block, line, *self._shell_line(line, "-n"))
+            else:
                 self._judge(block, line, *self._shell_line(line))
 
     def _judge(self, block: Block, line: str, status: int, said: str) -> None:
@@ -173,10 +200,10 @@ class Runner:
             status = cli.call(words)
         return status, said.getvalue()
 
-    def _shell_line(self, line: str) -> tuple[int, str]:
+    def _shell_line(self, line: str, *options: str) -> tuple[int, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", line],
+            ["bash", *options, "-euo", "pipefail", "-c", line],
             cwd=self.folder,
             env={**os.environ, "PATH": path},
             stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from typing import Any
 
 import links
 import pytest
-from blocks import ROOT, Runner, blocks, check_span, spans
+from blocks import ROOT, Runner, blocks, check_span, escaped, spans
 from pydantic import BaseModel
 
 from aiki_kernel.config import Settings
@@ -29,6 +29,7 @@ def test_the_code_of_a_page_runs(
 ) -> None:
     folder = home / "pages" / page.stem
     folder.mkdir(exist_ok=True)
+    (folder / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.chdir(folder)
     runner = Runner(folder, notebook)
     for block in blocks(page):
@@ -48,6 +49,13 @@ def test_commands_and_settings_in_prose_exist(page: Path) -> None:
         if _SETTING.fullmatch(span) and not known_setting(span.split(".")):
             faults.append(f"`{span}` is no setting")
     assert not faults, "\n".join(faults)
+
+
+def test_no_code_escapes() -> None:
+    """Derived pages too: their blocks are signatures, which run nowhere."""
+    assert [line for page in links.pages(ROOT) for line in escaped(page)] == []
+    derived = [page for page in links.pages(ROOT) if page not in WRITTEN]
+    assert {block.language for page in derived for block in blocks(page)} == {"text"}
 
 
 def known_setting(words: list[str]) -> bool:

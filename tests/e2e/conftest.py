@@ -250,9 +250,17 @@ def open_book(
     opened: list[tuple[str, Book]] = []
 
     def _open(
-        name: str, *, width: int = 1100, height: int = 1000, bare: bool = False, way: str = ""
+        name: str,
+        *,
+        width: int = 1100,
+        height: int = 1000,
+        scale: float = 1,
+        bare: bool = False,
+        way: str = "",
     ) -> Book:
-        context = browser.new_context(viewport={"width": width, "height": height})
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, device_scale_factor=scale
+        )
         page = context.new_page()
         book = Book(page)
         page.on("request", lambda sent: book.requests.append(sent.url))

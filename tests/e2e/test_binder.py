@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -131,25 +137,101 @@ def test_it_is_built_and_starts_to_the_first_answer(tmp_path: Path) -> None:
             shutil.copyfile(source, repository / name)
     run: dict[str, Any] = {"env": given, "cwd": repository, "check": True}
     began = time.monotonic()
-    subprocess.run(["pip", "install", "-q", "-r", "binder/requirements.txt", "papermill"], **run)
+    subprocess.run(["pip", "install", "-q", "-r", "binder/requirements.txt"], **run)
     subprocess.run(["binder/postBuild"], **run)
     built = time.monotonic() - began
-    most = 0.0
-    began = time.monotonic()
-    words = ["binder/start", "python", "-m", "papermill", "notebooks/welcome.ipynb", "out.ipynb"]
-    process = subprocess.Popen(words, env=given, cwd=repository)
     try:
-        while process.poll() is None:
-            most = max(most, _megabytes(str(home)))
-            time.sleep(0.5)
-        took = time.monotonic() - began
+        found = launch(repository, given)
     finally:
         subprocess.run(["aiki", "daemon", "stop"], env=given, check=False)
         shutil.rmtree(short, ignore_errors=True)
-    print(f"built in {built:.0f} s; welcome.ipynb ran in {took:.0f} s; at most {most:.0f} MB")
-    assert process.returncode == 0
-    assert took < START_S
-    assert most < MEMORY_MB
+    print(f"built in {built:.0f} s; {found}")
+    assert found.kernel_s < START_S
+    assert found.answer_s < START_S
+    assert found.megabytes < MEMORY_MB
+
+
+@dataclass
+class Launch:
+    """Seconds since ``binder/start`` began, to each thing that a visitor waits for, and the most
+    resident megabytes of everything that runs in that home."""
+
+    page_s: float = 0.0
+    kernel_s: float = 0.0
+    answer_s: float = 0.0
+    all_cells_s: float = 0.0
+    megabytes: float = 0.0
+
+
+def launch(repository: Path, given: dict[str, str]) -> Launch:
+    """JupyterLab as Binder starts it, the welcome notebook's page, its kernel, all its cells."""
+    from jupyter_client.blocking import BlockingKernelClient
+
+    found = Launch()
+    runtime = Path(given["HOME"]) / "runtime"
+    given = {**given, "JUPYTER_RUNTIME_DIR": str(runtime)}
+    words = ["binder/start", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", "--port=0"]
+    words += ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", "--allow-root"]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            found.megabytes = max(found.megabytes, _megabytes(given["HOME"]))
+
+    watcher = threading.Thread(target=watch)
+    began = time.monotonic()
+    server = subprocess.Popen(words, env=given, cwd=repository, start_new_session=True)
+    watcher.start()
+    try:
+        url = _address(runtime, server)
+        page = f"{url}lab/tree/notebooks/welcome.ipynb"
+        with urllib.request.urlopen(page, timeout=START_S) as answer:
+            assert b"jupyter-config-data" in answer.read()
+        found.page_s = time.monotonic() - began
+        wanted = {"path": "notebooks/welcome.ipynb", "name": "", "type": "notebook"}
+        body = json.dumps({**wanted, "kernel": {"name": "aiki"}}).encode()
+        asked = urllib.request.Request(f"{url}api/sessions", data=body, method="POST")
+        with urllib.request.urlopen(asked, timeout=START_S) as answer:
+            kernel = json.load(answer)["kernel"]["id"]
+        client = BlockingKernelClient(connection_file=str(runtime / f"kernel-{kernel}.json"))
+        client.load_connection_file()
+        client.start_channels(hb=False)
+        client.kernel_info()
+        client.get_shell_msg(timeout=START_S)
+        found.kernel_s = time.monotonic() - began
+        book = nbformat.read(repository / "notebooks/welcome.ipynb", as_version=4)
+        for cell in book.cells:
+            if cell.cell_type != "code":
+                continue
+            reply = client.execute_interactive(cell.source, timeout=120, output_hook=lambda m: None)
+            assert reply["content"]["status"] == "ok", cell.source
+            if not found.answer_s and not cell.source.startswith("%"):
+                found.answer_s = time.monotonic() - began
+        found.all_cells_s = time.monotonic() - began
+        client.stop_channels()
+    finally:
+        over.set()
+        watcher.join()
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+    return found
+
+
+def _address(runtime: Path, server: subprocess.Popen[bytes]) -> str:
+    """Where the server answers, from the file that it writes."""
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and server.poll() is None:
+        for file in runtime.glob("jpserver-*.json"):
+            with contextlib.suppress(ValueError, OSError):
+                url = str(json.loads(file.read_text())["url"])
+                urllib.request.urlopen(f"{url}api/status", timeout=5).close()
+                return url
+        time.sleep(0.1)
+    pytest.fail(f"JupyterLab was not ready within {START_S:.0f} s.")
 
 
 def _megabytes(home: str) -> float:

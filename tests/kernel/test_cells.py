@@ -38,6 +38,12 @@ TABLE = [
     ("??zip", "ipython"),
     ("%%aiki\nhello", "message"),
     ("%%aiki --model local\nhello", "message"),
+    ("# keep\nhello", "message"),
+    ("# keep\n%%aiki --seed 3\nhello", "message"),
+    ("# keep\n%aiki_model local\nTell me a story", "message"),
+    ("# keep\n%%python\nx = 1", "python"),
+    ("# keep\n%%bash\nls", "ipython"),
+    ("# keep", "empty"),
     ("", "empty"),
     (" \n\n", "empty"),
     ("papermill_description=ask", "empty"),
@@ -70,6 +76,18 @@ def test_options_and_magics_go_with_the_message() -> None:
     assert run("%aiki_model m\nhello there") == (
         "%aiki_model m\nawait get_ipython().kernel.chat('hello there')\n"
     )
+
+
+def test_keep_is_an_option_and_never_sent() -> None:
+    chat = "await get_ipython().kernel.chat"
+    for line in ("# keep", "#Keep "):
+        assert run(f"{line}\nhello") == f"{chat}('hello', options='--keep')\n"
+    assert run("# keep\n%%aiki --seed 3\nhello") == f"{chat}('hello', options='--keep --seed 3')\n"
+    assert run("# keep\n%aiki_model m\nhello there") == (
+        f"%aiki_model m\n{chat}('hello there', options='--keep')\n"
+    )
+    assert run("# keep\n%%python\nx = 1\n") == "x = 1\n"
+    assert "take the line out" in classify("# keep\n%%bash\nls").problem
 
 
 def test_what_cannot_be_is_refused_in_one_line() -> None:

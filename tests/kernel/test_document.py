@@ -228,6 +228,20 @@ def test_papermill_shows_what_its_input_kept_and_asks_nothing_for_it(
     assert (kept["turn_id"], kept["cost"]) == (told["turn_id"], told["cost"])
     assert anew.get("kept") is None
     assert len(server.requests) == calls + 1
+    for cell in (book := nbformat.read(out, as_version=4)).cells:
+        cell.outputs = []
+    nbformat.write(book, out)
+    again = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", str(out)]
+    for _ in range(2):  # it knows no outputs: the first run pins for the second
+        calls = len(server.requests)
+        subprocess.run(
+            [*again, "--output", "igjen"],
+            env={**in_environment, "AIKI_HOME": str(tmp_path / "third")},
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+    assert len(server.requests) == calls + 1
     # A fresh run has nothing of the old conversation but what is kept.
     assert [text.split("\n")[-1] for text in asked(server)[::2]] == [
         "Hva koster {x}?",

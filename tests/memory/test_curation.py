@@ -237,6 +237,17 @@ def test_a_model_adds_what_the_text_bears_out(memory: MemoryService) -> None:
     )
 
 
+def test_tags_that_a_memory_came_with_stay(memory: MemoryService) -> None:
+    memory.add("Ingrid repaired the mast of her boat with rope.", KARI, metadata={"tags": ["sea"]})
+    curated(memory)
+    found = memory.list(KARI)[0]
+    assert found.metadata["tags"] == ["sea"]
+    assert found.metadata["summary"]
+    memory.update(found.id, "Ingrid sold her boat.")
+    curated(memory)  # once more, of the new text
+    assert memory.list(KARI)[0].metadata["tags"] == ["sea"]
+
+
 def test_a_memory_is_taken_up_again_when_the_model_was_wanted_elsewhere(
     memory: MemoryService,
 ) -> None:

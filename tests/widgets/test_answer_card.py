@@ -91,7 +91,7 @@ def test_the_widget_says_what_the_static_card_says(
         "fold: document.querySelector('summary').textContent,"
         "texts: [...document.querySelectorAll('.aiki-memory-text')].map((n) => n.textContent),"
         "scores: [...document.querySelectorAll('.aiki-score')].map((n) => n.textContent),"
-        "why: document.querySelector('.aiki-why').textContent,"
+        "why: [...document.querySelectorAll('.aiki-why bdi')].map((n) => n.textContent),"
         "marks: [...document.querySelectorAll('.aiki-said')].map((n) => n.title),"
         "insight: [...document.querySelectorAll('.aiki-insight')].map((n) => n.textContent),"
         "notes: [...document.querySelectorAll('.aiki-note')].map((n) => n.textContent)})"
@@ -99,7 +99,7 @@ def test_the_widget_says_what_the_static_card_says(
     assert widget["head"] == list(facts.headline)
     assert [word.strip() for word in widget["said"]] == [mark.word for mark in facts.marks]
     assert widget["marks"] == [mark.why for mark in facts.marks]
-    assert widget["why"] == (f"Model: {facts.route}" if facts.route else "")
+    assert widget["why"] == list(facts.reasons)
     assert widget["insight"] == ([facts.insight] if facts.insight else [])
     assert widget["legend"] == [f"{s.label} {s.time}" for s in facts.segments]
     assert widget["fold"] == facts.memories_label
@@ -142,7 +142,7 @@ def test_memories_unfold_and_stay_unfolded_while_facts_change(show: Show, answer
     tab.evaluate("s => model.set({summary: s})", answer(stale=True))
     assert tab.is_visible(".aiki-memory")
     when = tab.locator(".aiki-memory time").first
-    assert when.get_attribute("title") == "2026-11-18T09:30:00.000000+00:00"
+    assert when.get_attribute("title") == "2026-11-18 09:30"
 
 
 @pytest.mark.parametrize("way", ["click", "Enter", "Space"])
@@ -183,6 +183,20 @@ def test_the_page_does_not_jump_when_the_answer_ends(
     assert max(heights) - min(heights) <= (1 if width == 820 else 18)
 
 
+@pytest.mark.parametrize("width", [820, 540, 480, 300])
+@pytest.mark.parametrize("face", ["widget", "static"])
+def test_the_label_of_the_memories_is_never_covered(
+    page: Stage, show: Show, answer: Answer, face: str, width: int
+) -> None:
+    html = render_html(answer())
+    tab = show(answer(), width=width) if face == "widget" else page.put(html, width=width)
+    label = tab.locator("summary").bounding_box()
+    assert tab.evaluate(
+        "([x, y]) => document.elementFromPoint(x, y).closest('summary') !== null",
+        [label["x"] + 6, label["y"] + 8],
+    )
+
+
 @pytest.mark.parametrize("face", ["widget", "static"])
 def test_nothing_is_cut_at_400_pixels(page: Stage, show: Show, answer: Answer, face: str) -> None:
     shown = answer(
@@ -214,7 +228,7 @@ def test_it_shows_what_is_being_done(show: Show, answer: Answer) -> None:
 
 def test_it_leaves_nothing_behind(show: Show, answer: Answer) -> None:
     tab = show(answer(finish_reason=None), "streaming")
-    assert tab.evaluate("() => model.count()") == 2
+    assert tab.evaluate("() => model.count()") == 3
     tab.evaluate("() => { cleanup(); window.cleanup = undefined; }")
     assert tab.evaluate("() => model.count()") == 0
 

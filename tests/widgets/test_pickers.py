@@ -55,15 +55,15 @@ def costs() -> dict[str, Any]:
         }
         for n, usd in enumerate(spent)
     ]
-    rows = [["openai/gpt-6-luna", "12", "8,046 → 1,266", "$0.4200"]]
+    rows = [["openai/gpt-6-luna", "12", "8,046 → 1,266", "$0.42"]]
     rows.append([EVIL, "2", "900 → 40", "2 of unknown price"])
     return {
         "span": "7",
-        "said": "$0.5700 + 2 of unknown price in 7 days",
+        "said": "$0.57 + 2 of unknown price in 7 days",
         "counted": "21 calls, 30,843 → 4,853 tokens",
         "bars": bars,
         "groups": {"model": rows, "session": [], "persona": []},
-        "caps": [{"said": "Budget today: $0.0300 left of $0.1000 ($0.0700 spent)", "share": 0.85}],
+        "caps": [{"said": "Budget today: $0.03 left of $0.10 ($0.07 spent)", "share": 0.85}],
         "lines": [f"Unknown price: {EVIL}. What they cost is not in the sums."],
         "at": "12:00",
     }

@@ -137,6 +137,35 @@ describe("following", () => {
   });
 });
 
+describe("a kernel that goes", () => {
+  it("is told of once, where JupyterLab marks the widget", async () => {
+    const [listeners, then] = [{}, vi.fn()];
+    const model = { on: (name, f) => (listeners[name] = f), off: (name) => delete listeners[name] };
+    const root = aiki.el("section");
+    const view = aiki.el("div", {}, root);
+    const end = aiki.parted(model, root, then);
+    listeners.comm_live_update(); // it has come back
+    await settled();
+    expect(root.textContent).toBe("");
+    view.className = "jupyter-widgets-disconnected";
+    listeners.comm_live_update();
+    listeners.comm_live_update();
+    await settled();
+    expect(root.textContent).toBe(aiki.PARTED);
+    expect(then).toHaveBeenCalledTimes(1);
+    end();
+    expect(listeners).toEqual({});
+  });
+
+  it("answers nothing more", async () => {
+    const model = { on: () => {}, off: () => {}, send: vi.fn() };
+    const ask = aiki.asking(model);
+    ask.parted = true;
+    expect(await ask("page")).toEqual({ error: aiki.PARTED });
+    expect(model.send).not.toHaveBeenCalled();
+  });
+});
+
 describe("the keyboard", () => {
   it("takes its keys and no others", () => {
     const [node, enter] = [aiki.el("div"), vi.fn()];
@@ -229,7 +258,7 @@ describe("figures in words", () => {
   it.each([
     [{}, ""],
     [{ input_tokens: 1412, output_tokens: 38 }, "1,412 → 38 tokens"],
-    [{ output_tokens: 3 }, "? → 3 tokens"],
+    [{ output_tokens: 3 }, "3 tokens"],
     [{ input_tokens: 9, output_tokens: 0, cached_tokens: 8 }, "9 → 0 tokens (8 cached)"],
     [{ input_tokens: 5, output_tokens: 6, estimated: true }, "~5 → ~6 tokens"],
   ])("tokens(%j) is %s", (usage, said) => expect(aiki.tokens(usage)).toBe(said));
@@ -257,6 +286,18 @@ describe("figures in words", () => {
     ["no date at all", "no date at all"],
   ])("ago(%s) is %s", (iso, said) =>
     expect(aiki.ago(iso, Date.parse("2026-11-21T12:00:00Z"))).toBe(said));
+
+  it("tells a moment in the reader's own zone", () => {
+    expect(aiki.moment(new Date(2026, 0, 2, 9, 5).toISOString())).toBe("2026-01-02 09:05");
+    expect(aiki.moment("no date at all")).toBe("no date at all");
+  });
+
+  it("shows commands as code, and the rest as text", () => {
+    const made = aiki.el("p", {}, aiki.coded("<b>: run `aiki health`, or `x`"));
+    expect(made.textContent).toBe("<b>: run aiki health, or x");
+    expect([...made.children].map((node) => node.tagName)).toEqual(["BDI", "CODE", "BDI", "CODE"]);
+    expect(aiki.coded("")).toEqual([]);
+  });
 
   it("tells the time of the reader's day", () => {
     expect(aiki.clock(new Date(2026, 10, 21, 9, 5).getTime() / 1000)).toBe("09:05");

@@ -21,6 +21,18 @@ afterEach(() => {
   document.body.replaceChildren();
 });
 
+it("stops waiting when the kernel goes in the middle of an answer", async () => {
+  const { host, model, one, end } = mount(card, { summary: answer({ finish_reason: "" }), state: "streaming" });
+  expect(one(".aiki-stop").hidden).toBe(false);
+  host.className = "jupyter-widgets-disconnected";
+  model.hearing("comm_live_update");
+  await settled();
+  expect(one(".aiki-stop").hidden).toBe(true);
+  expect(one(".aiki-parted").textContent).toContain("run the cell again");
+  end();
+  expect(model.listeners()).toBe(0);
+});
+
 describe("facts in words", () => {
   it.each([
     [{ usd: null }, "price unknown"],

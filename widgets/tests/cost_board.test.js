@@ -29,6 +29,7 @@ it("shows the sum, the days, the caps and what it went to", () => {
   const { all, one, end, model } = mount(costs, { board: board(), every: 15 });
   expect(one(".aiki-sum").textContent).toBe("$0.50 in 7 days");
   expect(all(".aiki-barbutton").map((node) => node.getAttribute("aria-label"))).toEqual(["1 March: $0.50, 2 calls", "2 March: 1 of unknown price"]);
+  expect(one(".aiki-scale").textContent).toBe("The most: $0.50 on 1 March with calls of unknown price");
   expect(one(".aiki-bar > i").style.width).toBe("50.0%");
   expect(one("td").textContent).toBe(EVIL);
   expect(one("img")).toBeNull();

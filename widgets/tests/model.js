@@ -14,6 +14,7 @@ export function mount(module, values) {
       listeners[name] = (listeners[name] ?? []).filter((g) => g !== f);
     },
     send: vi.fn(),
+    hearing: (name) => listeners[name]?.forEach((f) => f()),
     hear: (content) => listeners["msg:custom"]?.forEach((f) => f(content)),
     listeners: () => Object.values(listeners).flat().length,
   };

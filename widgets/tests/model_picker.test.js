@@ -18,7 +18,7 @@ it("shows each model with its price, what fits and its state; the router is firs
   const { all, one, end, model } = mount(picker, { page: page() });
   const rows = all("[role=radio]");
   expect(rows).toHaveLength(3);
-  expect(rows[0].getAttribute("aria-label")).toBe("auto: the router chooses for each message");
+  expect(rows[0].getAttribute("aria-label")).toBe("auto: the router chooses");
   expect(rows[1].getAttribute("aria-label")).toBe("x/one: cheap, $0.10 in, unknown out per million tokens, window 128k, key set");
   expect(rows.map((node) => node.getAttribute("aria-checked"))).toEqual(["false", "true", "false"]);
   expect(picker.state({ size: "88 MB", state: "here" })).toBe("88 MB, here");

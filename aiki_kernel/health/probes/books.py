@@ -42,7 +42,8 @@ class Cost:
             "input_tokens": tokens_in,
             "output_tokens": tokens_out,
         }
-        more = f" and {unpriced} calls of unknown price" if unpriced else ""
+        noun = "call" if unpriced == 1 else "calls"
+        more = f" and {unpriced} {noun} of unknown price" if unpriced else ""
         if cap is None:
             return Reading(OK, f"${spent:.4f} today{more}; no budget is set.", spent, "USD", facts)
         raise_it = f"raise it with `aiki config set budget.day_usd {_round_up(cap)}`"

@@ -312,6 +312,15 @@ def bound(text: str, now: datetime, *, end: bool = False) -> str:
     return (_iso_of(span.end, -1) if end else _iso_of(span.start)) or ""
 
 
+def whole(text: str, now: datetime) -> Span | None:
+    """What ``text`` names when it is one date and nothing else."""
+    for said in (text.strip(), f"in {text.strip()}"):
+        for first, last, span in _spans(said, now):
+            if last == len(said) and (not first or _PLAIN.match(said[:first])):
+                return span
+    return None
+
+
 def _spans(text: str, now: datetime) -> list[tuple[int, int, Span]]:
     """Where dates stand in ``text``, in order; of two in one place the longer."""
     found: list[tuple[int, int, Span]] = []

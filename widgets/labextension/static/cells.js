@@ -2,7 +2,7 @@
 //
 // `regions(text, isPython)` cuts a cell into pieces, in order and without gaps:
 //
-//   command   lines for the kernel: %%python, %aiki_model smart, %%time, !ls, ?name
+//   command   lines for the kernel: %%python, # keep, %aiki_model smart, %%time, !ls, ?name
 //   prose     a message, Markdown
 //   python    Python
 //   code      the body of a magic in another language, named by `language`
@@ -16,6 +16,7 @@ const AIKI = /^%%aiki(?:[ \t].*)?$/;
 const CELL_MAGIC = /^%%([A-Za-z_][\w.]*)/;
 const LINE_MAGIC = /^%[A-Za-z_][\w.]*/;
 const HELP = /^\?{1,2}[\w.%*]+[ \t]*$/;
+const KEEP = /^#[ \t]*keep[ \t]*$/i;
 const PARAMETERS = /^#[ \t]*Parameters[ \t]*$/;
 
 // Magics whose body is Python; the rest of IPython's say what theirs is.
@@ -38,6 +39,13 @@ export function regions(text, isPython) {
   const rest = () => text.slice(body);
   const split = (kind, language) => pieces(text, lead, body, kind, language);
 
+  if (KEEP.test(first)) {
+    const under = regions(text.slice(body), isPython);
+    return [
+      { kind: "command", from: lead, to: body },
+      ...under.map((piece) => ({ ...piece, from: piece.from + body, to: piece.to + body })),
+    ];
+  }
   if (PYTHON.test(first)) return split("python");
   if (AIKI.test(first)) return split("prose");
   if (PARAMETERS.test(first)) return whole(text, isPython(text) ? "python" : "prose");

@@ -38,7 +38,7 @@ export function judgeOf(parser) {
 /** The pieces of a command line that have a colour, as `{ name, from, to }`. */
 export function commandTokens(text) {
   const found = [];
-  const token = /(%%?[A-Za-z_][\w.]*|^[!?]+|\?+[ \t]*$)|(--?[A-Za-z][\w-]*)|("[^"\n]*"|'[^'\n]*')|(\b\d+(?:\.\d+)?\b)/gm;
+  const token = /(%%?[A-Za-z_][\w.]*|^#[ \t]*keep[ \t]*$|^[!?]+|\?+[ \t]*$)|(--?[A-Za-z][\w-]*)|("[^"\n]*"|'[^'\n]*')|(\b\d+(?:\.\d+)?\b)/gim;
   for (const match of text.matchAll(token)) {
     const name = match[1] ? "CommandName" : match[2] ? "Option" : match[3] ? "Text" : "Number";
     if (name === "CommandName" && text.slice(0, match.index).split("\n").pop().trim()) continue;
