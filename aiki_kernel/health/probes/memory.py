@@ -303,5 +303,5 @@ def _plain(value: Any) -> bool:
 
 def _short(path: str) -> str:
     """``path`` from one's own home on, as a shell takes it: what is told is kept in notebooks."""
-    home = os.path.expanduser("~")
+    home = os.path.expanduser("~")  # noqa: PTH111 - never raises
     return "~" + path[len(home) :] if path.startswith(home + "/") else path
