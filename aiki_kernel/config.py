@@ -44,20 +44,24 @@ from aiki_kernel.errors import ConfigError
 class Endpoint(Section):
     """An OpenAI-compatible server. ``prices`` are USD per million tokens, if known."""
 
-    base_url: str
-    api_key_env: str = ""
-    models: tuple[str, ...] = ()
+    base_url: str = Field(description="where it is, mostly with /v1 at its end")
+    api_key_env: str = Field("", description="the variable that holds its key")
+    models: tuple[str, ...] = Field(
+        (), description="names that it offers; the first is its default"
+    )
     input_price: float | None = Field(None, ge=0, description="USD per million input tokens")
     output_price: float | None = Field(None, ge=0, description="USD per million output tokens")
     provider: str = Field("", description="provider id of genai-prices, where prices are public")
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict, description="sent with each request")
 
 
 class Generation(Section):
     """How answers are sampled, and how much context a message may carry."""
 
-    temperature: float = Field(0.3, ge=0, le=2)
-    top_p: float = Field(0.95, gt=0, le=1)
+    temperature: float = Field(0.3, ge=0, le=2, description="0 takes the likeliest word")
+    top_p: float = Field(
+        0.95, gt=0, le=1, description="share of the likely words that is drawn from"
+    )
     top_k: int = Field(0, ge=0, description="0 means no limit; local models only")
     min_p: float = Field(
         0.0, ge=0, le=1, description="least part of the likeliest; local models only"
@@ -65,28 +69,31 @@ class Generation(Section):
     repetition_penalty: float = Field(
         1.1, ge=1, le=2, description="keeps small models from running in circles; local models only"
     )
-    max_tokens: int = Field(1024, gt=0)
+    max_tokens: int = Field(1024, gt=0, description="how long an answer may be")
     seed: int | None = Field(
         None, description="the same answer again; a local model then reads the whole prompt anew"
     )
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] = Field((), description="texts that end an answer")
     context_tokens: int = Field(6000, gt=0, description="budget of history and recall, in tokens")
-    system: str = "You are AIKI, a helpful assistant inside a notebook."
+    system: str = Field(
+        "You are AIKI, a helpful assistant inside a notebook.",
+        description="what every model is told",
+    )
 
 
 class Timeouts(Section):
     """Seconds; each names the stage that it guards."""
 
-    connect: float = Field(10.0, gt=0)
-    first_token: float = Field(120.0, gt=0)
-    between_tokens: float = Field(60.0, gt=0)
+    connect: float = Field(10.0, gt=0, description="until a server takes the call")
+    first_token: float = Field(120.0, gt=0, description="until an answer begins")
+    between_tokens: float = Field(60.0, gt=0, description="until it goes on")
     retries: int = Field(3, ge=0, le=10, description="only before the first token")
 
 
 class Fusion(Section):
     """Weights of recall's ranked lists; each list is z-scored before it is weighed."""
 
-    dense: float = Field(1.0, ge=0)
+    dense: float = Field(1.0, ge=0, description="closeness of meaning")
     window: float = Field(1.0, ge=0, description="BM25 over the exchange window and its date")
     turn: float = Field(0.4, ge=0, description="BM25 over the turn alone")
     before: int = Field(2, ge=0, le=8, description="messages before a message, in its window")
@@ -98,16 +105,20 @@ class Memory(Curation):
     """Where memories live and how they are found."""
 
     url: str = Field("", description="a Qdrant server; empty means embedded")
-    api_key_env: str = "QDRANT_API_KEY"
-    collection: str = "aiki_memories"
-    embedder: str = "multilingual-e5-small"
-    user_id: str = Field(default_factory=getpass.getuser)
-    recall_k: int = Field(8, ge=0, le=100)
+    api_key_env: str = Field(
+        "QDRANT_API_KEY", description="the variable that holds the server's key"
+    )
+    collection: str = Field("aiki_memories", description="its name in the store")
+    embedder: str = Field("multilingual-e5-small", description="what turns text into vectors")
+    user_id: str = Field(default_factory=getpass.getuser, description="whose memories")
+    recall_k: int = Field(8, ge=0, le=100, description="most memories a message gets")
     recall_tokens: int = Field(400, ge=0, description="budget of recalled text, in tokens")
     relevance: float = Field(
         0.4, ge=0, le=1, description="share of the best score a memory needs to reach the model"
     )
-    languages: tuple[str, ...] = ("english", "norwegian")
+    languages: tuple[str, ...] = Field(
+        ("english", "norwegian"), description="how words are stemmed"
+    )
     fusion: Fusion = Fusion()
     ranking: Ranking = Ranking()
 
@@ -123,9 +134,9 @@ class Compute(Section):
 class Server(Section):
     """The daemon's door. TCP is closed unless a port is given, and then needs a token."""
 
-    tcp_host: str = "127.0.0.1"
-    tcp_port: int = Field(0, ge=0, le=65535)
-    token_env: str = "AIKI_DAEMON_TOKEN"  # noqa: S105 - the name of a variable, not a token
+    tcp_host: str = Field("127.0.0.1", description="address of the TCP door")
+    tcp_port: int = Field(0, ge=0, le=65535, description="0 is closed")
+    token_env: str = Field("AIKI_DAEMON_TOKEN", description="the variable that holds the token")
     queue: int = Field(8, gt=0, description="waiting generations before a 429")
     idle_exit_s: float = Field(
         0.0, ge=0, description="stop after this long without a request; 0 never"
@@ -140,7 +151,7 @@ class Local(Section):
     )
     threads: int = Field(0, ge=0, description="0 lets the engine choose")
     parallel: int = Field(4, ge=1, le=16, description="answers that are generated at once")
-    keep_loaded_s: float = Field(1800.0, ge=0)
+    keep_loaded_s: float = Field(1800.0, ge=0, description="how long an idle model stays in memory")
 
 
 _BUILT_IN_ENDPOINTS = {
@@ -177,7 +188,7 @@ class Settings(BaseSettings):
     compute: Compute = Compute()
     server: Server = Server()
     local: Local = Local()
-    endpoints: dict[str, Endpoint] = {}
+    endpoints: dict[str, Endpoint] = Field({}, description="servers of models, by name")
     models: Models = Models()
     routing: Routing = Routing()
     consult: Consult = Consult()

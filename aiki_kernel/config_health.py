@@ -28,7 +28,7 @@ class Health(Section):
     textfile: str = Field(
         "", description="folder of node_exporter's textfile collector, for aiki.prom"
     )
-    http_host: str = "127.0.0.1"
+    http_host: str = Field("127.0.0.1", description="address of the HTTP door")
     http_port: int = Field(0, ge=0, le=65535, description="for /metrics and /health; 0 is closed")
     units: tuple[str, ...] = Field(
         ("aiki-memory-daemon.service", "aiki-health-daemon.service"),

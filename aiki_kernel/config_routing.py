@@ -20,17 +20,17 @@ class Card(Section):
     """What you know of one model better than the price list does. Prices are USD per million
     tokens; without a cache price, cached tokens cost what others cost."""
 
-    tier: Tier | None = None
+    tier: Tier | None = Field(None, description="which chain it belongs to")
     window: int | None = Field(None, gt=0, description="tokens that fit, prompt and answer")
-    input_price: float | None = Field(None, ge=0)
-    output_price: float | None = Field(None, ge=0)
-    cache_read_price: float | None = Field(None, ge=0)
-    cache_write_price: float | None = Field(None, ge=0)
-    streaming: bool | None = None
-    json_schema: bool | None = None
-    seed: bool | None = None
-    logprobs: bool | None = None
-    vision: bool | None = None
+    input_price: float | None = Field(None, ge=0, description="USD per million tokens")
+    output_price: float | None = Field(None, ge=0, description="USD per million tokens")
+    cache_read_price: float | None = Field(None, ge=0, description="of tokens read from its cache")
+    cache_write_price: float | None = Field(None, ge=0, description="of tokens written to it")
+    streaming: bool | None = Field(None, description="sends an answer as it grows")
+    json_schema: bool | None = Field(None, description="can be held to a schema")
+    seed: bool | None = Field(None, description="takes a seed")
+    logprobs: bool | None = Field(None, description="gives log-probabilities")
+    vision: bool | None = Field(None, description="sees images")
 
     @property
     def priced(self) -> bool:
@@ -41,7 +41,7 @@ class Card(Section):
 class Models(Section):
     """What is known of models, by name: ``[models.cards."ENDPOINT/MODEL"]``."""
 
-    cards: dict[str, Card] = {}
+    cards: dict[str, Card] = Field({}, description="by name")
 
 
 class Routing(Section):
@@ -63,10 +63,10 @@ class Routing(Section):
     cascade_agreement: float = Field(
         0.5, ge=0, le=1, description="agreement of two samples below which neither is trusted"
     )
-    smart: tuple[str, ...] | None = None
-    standard: tuple[str, ...] | None = None
-    cheap: tuple[str, ...] | None = None
-    local: tuple[str, ...] | None = None
+    smart: tuple[str, ...] | None = Field(None, description="the smart models, best first")
+    standard: tuple[str, ...] | None = Field(None, description="the standard ones")
+    cheap: tuple[str, ...] | None = Field(None, description="the cheap ones")
+    local: tuple[str, ...] | None = Field(None, description="those on this machine")
     fallback: bool = Field(True, description="ask the next model of a tier when one fails")
     breaker_failures: int = Field(3, ge=1, description="in a row, before a model is left alone")
     breaker_open_s: float = Field(30.0, gt=0, description="at first; doubles while it fails")
@@ -98,9 +98,9 @@ class Budget(Section):
     A day is yours (local time); a cell is one run of it, with all the calls that it makes.
     """
 
-    day_usd: float | None = Field(None, ge=0)
-    session_usd: float | None = Field(None, ge=0)
-    cell_usd: float | None = Field(None, ge=0)
+    day_usd: float | None = Field(None, ge=0, description="most a day")
+    session_usd: float | None = Field(None, ge=0, description="most a session")
+    cell_usd: float | None = Field(None, ge=0, description="most a cell")
     unknown_prices: Literal["refuse", "allow"] = Field(
         "refuse", description="calls whose price is unknown, while there is a cap"
     )

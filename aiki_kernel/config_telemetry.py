@@ -10,7 +10,7 @@ from aiki_kernel.config_routing import Section
 class Otel(Section):
     """Traces and figures of the loop for an OTLP collector; needs the extra ``otel``."""
 
-    enabled: bool = False
+    enabled: bool = Field(False, description="send them")
     endpoint: str = Field(
         "", description="of the collector, e.g. http://127.0.0.1:4318; empty: OTEL_* variables"
     )

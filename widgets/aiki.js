@@ -71,14 +71,16 @@ export function say(node, text) {
 }
 
 // The outermost element of a widget, put into `host`: <section class="aiki aiki-NAME">.
-// Lab's own shortcuts would take Enter and the arrows first, so they are off inside; Escape gives
-// the keyboard back to the notebook.
+// Lab's own shortcuts would take Enter and the arrows first (and D D would delete the cell), so
+// they are off inside: also at what has the focus, since Notebook's shortcuts look there first.
+// Escape gives the keyboard back to the notebook.
 export function frame(host, name, label) {
   const root = el("section", {
     class: `aiki aiki-${name}`,
     "aria-label": label,
     data: { lmSuppressShortcuts: "true" },
   });
+  root.addEventListener("focusin", (event) => (event.target.dataset.lmSuppressShortcuts = "true"));
   keys(root, {
     Escape: () => {
       const cell = root.closest(".jp-Cell") ?? root.closest(".jp-Notebook");
@@ -116,20 +118,30 @@ export function live(model, names, redraw) {
 export const PARTED = "The kernel was restarted or has ended: run the cell again.";
 
 // Where the kernel has gone while the widget is open: say so below it, once, and call `then`.
-// JupyterLab tells it by an event that has no words, and by a class around the widget. Returns
+// JupyterLab tells of a restart by an event that has no words, and by a class around the widget;
+// of a kernel that died it tells nothing, but to send to it fails: `end.ask(words)` tries. Returns
 // what ends it.
 export function parted(model, root, then = () => {}) {
   let gone = false;
+  const tell = () => {
+    if (gone) return;
+    gone = true;
+    root.append(el("div", { class: "aiki-note aiki-bad aiki-parted", role: "alert" }, PARTED));
+    then();
+  };
   const look = () =>
-    queueMicrotask(() => {
-      if (gone || !root.closest(".jupyter-widgets-disconnected")) return;
-      gone = true;
-      root.append(el("div", { class: "aiki-note aiki-bad aiki-parted", role: "alert" }, PARTED));
-      then();
-    });
+    queueMicrotask(() => root.closest(".jupyter-widgets-disconnected") && tell());
   model.on("comm_live_update", look);
   look();
-  return () => model.off("comm_live_update", look);
+  const end = () => model.off("comm_live_update", look);
+  end.ask = (content) => {
+    try {
+      model.send(content);
+    } catch {
+      tell();
+    }
+  };
+  return end;
 }
 
 // ---- the keyboard ------------------------------------------------------------------------------
@@ -366,7 +378,7 @@ export function asking(model, patience = 30000) {
           if (ask.parted) return settle(id, { error: PARTED });
           model.send({ ...more, type: "ask", id, view, what });
         } catch {
-          settle(id, silent);
+          settle(id, { error: PARTED }); // the line to it is closed
         }
       };
       const timer = setTimeout(() => settle(id, silent), patience);

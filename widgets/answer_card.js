@@ -20,6 +20,7 @@ const DOING = {
   remember: "remembering",
 };
 const LEAST_USD = 1e-6;
+const BEAT_MS = 250;
 const QUIET_MS = 5000; // the least time between two things that a screen reader says
 export const STALE = "An earlier cell was run again after this answer: run this cell to renew it";
 export const KEPT = "Kept by # keep: running the cell again shows this answer and costs nothing";
@@ -178,7 +179,7 @@ function render({ model, el: host }) {
   const foldLabel = el("summary");
   const why = el("div", { class: "aiki-why" });
   const memories = el("ul");
-  const fold = el("details", { class: "aiki-memories" }, foldLabel, why, memories);
+  const fold = el("details", { class: "aiki-recalled" }, foldLabel, why, memories);
   const notes = el("div", { class: "aiki-notes" });
   card.append(el("div", { class: "aiki-top" }, stop, status, line), bar, legend, fold, notes, ears);
 
@@ -309,7 +310,7 @@ function render({ model, el: host }) {
   stop.addEventListener("click", () => {
     stop.disabled = true;
     stop.textContent = "Stopping…";
-    model.send({ type: "stop" });
+    kept.ask({ type: "stop" });
     waiting = setTimeout(release, 3000); // nothing heard: let the reader press again
   });
   fold.addEventListener("click", (event) => {
@@ -323,9 +324,13 @@ function render({ model, el: host }) {
     stop.hidden = status.hidden = true;
   });
   const end = follow(model, ["summary", "state"], paint);
+  let beats = 0;
   const timer = setInterval(() => {
-    if (model.get("state") === "streaming") paint();
-  }, 250);
+    if (model.get("state") !== "streaming") return;
+    paint();
+    beats += 1;
+    if (beats % (QUIET_MS / BEAT_MS) === 0) kept.ask({ type: "here" }); // a kernel may die
+  }, BEAT_MS);
   return () => {
     kept();
     clearInterval(timer);

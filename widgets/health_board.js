@@ -46,6 +46,7 @@ function render({ model, el: host }) {
     const board = dict(model.get("board"));
     const seconds = Math.max(0, Date.now() / 1000 - (number(board.wall_s) ?? 0));
     const stale = seconds > 4 * (number(model.get("every")) ?? 10) + 10;
+    if (stale && !root.classList.contains("aiki-stale")) kept.ask({ type: "look" });
     root.classList.toggle("aiki-stale", stale);
     say(when, `${stale ? "last looked" : "looked"} ${age(seconds)}`);
   }
@@ -73,13 +74,13 @@ function render({ model, el: host }) {
 
   again.addEventListener("click", () => {
     again.disabled = true;
-    model.send({ type: "look" });
+    kept.ask({ type: "look" });
     setTimeout(() => (again.disabled = false), 5000);
   });
+  const kept = parted(model, root, () => (again.hidden = true));
   const end = live(model, ["board"], show);
   const timer = setInterval(aged, 1000);
   model.send({ type: "opened" });
-  const kept = parted(model, root, () => (again.hidden = true));
   return () => {
     kept();
     clearInterval(timer);

@@ -316,7 +316,7 @@ function render({ model, el: host }) {
     if (!memory) return el("div", { class: "aiki-opened aiki-soft" }, "…");
     const parts = [drawText(memory), drawTags(memory), drawActions(memory)];
     const facts = list(memory.facts).map(([name, value]) => [el("dt", { class: "aiki-soft" }, words(name)), el("dd", {}, said(value))]);
-    parts.push(el("dl", { class: "aiki-facts" }, ...facts.flat()));
+    parts.push(el("dl", { class: "aiki-known" }, ...facts.flat()));
     if (list(memory.related).length) {
       parts.push(el("ul", { class: "aiki-related" }, ...list(memory.related).map((one) =>
         el("li", {}, el("span", { class: "aiki-soft" }, `${words(one.how)}: `), said(one.text), one.when ? el("span", { class: "aiki-soft" }, ` ${one.when}`) : null, " ",

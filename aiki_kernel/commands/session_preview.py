@@ -19,6 +19,7 @@ from aiki_kernel.safety.secrets import redact
 if TYPE_CHECKING:
     from aiki_kernel.mind.budget import Cap
     from aiki_kernel.mind.conversation import Message
+    from aiki_kernel.mind.events import Decision
     from aiki_kernel.models.cards import ModelCard
     from aiki_kernel.models.chat import ChatMessage, ChatRequest
 
@@ -82,10 +83,15 @@ def _facts(context: Context, message: Message) -> dict[str, Any]:
     answers = [exchange.answer for exchange in talk.exchanges[-5:] if exchange.answer]
     expected = min(_expected(answers), sent.max_tokens)
     decision = run.decision
-    second = decision.then or decision.consult
-    if second:
-        how = "answers where its own signs are poor" if decision.then else "gives an insight first"
-        notes.append(f"{second} {how}: that call would be another one.")
+    likely = card.cost_usd(sent.prompt_tokens, expected)
+    most = card.cost_usd(sent.prompt_tokens, sent.max_tokens)
+    if decision.then or decision.consult:
+        more, line = _second(context, decision, sent, most)
+        notes.append(line)
+        likely, most = (
+            None if one is None or other is None else one + other
+            for one, other in zip((likely, most), more, strict=True)
+        )
     caps, refusal = _budget(context, card, sent, talk.session_id)
     return {
         "model": card.name,
@@ -105,15 +111,39 @@ def _facts(context: Context, message: Message) -> dict[str, Any]:
         "tokens": sent.prompt_tokens,
         "window": card.window,
         "answer_tokens": {"expected": expected, "most": sent.max_tokens},
-        "cost": {
-            "expected_usd": card.cost_usd(sent.prompt_tokens, expected),
-            "most_usd": card.cost_usd(sent.prompt_tokens, sent.max_tokens),
-            "price_source": card.source,
-        },
+        "cost": {"expected_usd": likely, "most_usd": most, "price_source": card.source},
         "budget": [cap.to_json() for cap in caps],
         "refused": refusal or None,
         "notes": [redact(note) for note in [*run.notes, *notes]],
     }
+
+
+def _second(
+    context: Context, decision: Decision, sent: ChatRequest, first_usd: float | None
+) -> tuple[tuple[float | None, float | None], str]:
+    """What another model's calls would add in USD, expected and at most, and a line on them.
+
+    A cascade asks its second model where the first answer is poor, which a second sample of that
+    may have to show. A consultant is asked at most twice, and does the work itself at worst.
+    """
+    from aiki_kernel.models.cards import card
+
+    consult = context.settings.consult
+    other = card(context.settings, decision.then or decision.consult)
+    whole = other.cost_usd(sent.prompt_tokens, sent.max_tokens)
+    if decision.then:
+        most = None if whole is None or first_usd is None else whole + first_usd
+        told = "at a cost that is unknown" if most is None else f"for {usd(most)} more at most"
+        line = f"{other.name} answers where the signs of the first answer are poor, {told}."
+        return (0.0, most), line
+    asked = min(sent.prompt_tokens, consult.problem_tokens)
+    insight = other.cost_usd(asked, consult.insight_tokens)
+    if insight is None or whole is None:
+        line = f"{other.name} gives an insight first, at a cost that is unknown."
+        return (None, None), line
+    most = 2 * insight + whole
+    line = f"{other.name} gives an insight first: {usd(insight)} of what is expected, at most "
+    return (insight, most), f"{line}{usd(most)}."
 
 
 def _expected(answers: list[str]) -> int:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
 import time
 from collections import deque
@@ -225,9 +226,9 @@ class LiveView:
         self._card_at = time.monotonic()
 
     def update(self, reply: Reply, delta: str = "") -> None:
-        self.reply = reply
-        if not delta:
+        if not delta or not self.reply.text:  # its first words end the wait for them
             self._card_dirty = True
+        self.reply = reply
         self._flush()
 
     def end(self, reply: Reply) -> None:
@@ -264,26 +265,25 @@ class LiveView:
         if self._ended or self._timer is not None:
             return
         now = time.monotonic()
-        text_new = self.reply.text != self._shown
-        card_due = self._card_dirty and now - self._card_at >= _CARD_S
-        if not text_new and not self._card_dirty:
-            return
         # A long answer costs more to draw: it is drawn less often.
         interval = max(_INTERVAL_S, len(self.reply.text) / 200_000)
-        wait = max(self._pace.wait(), self._shown_at + interval - now if text_new else 0.0)
-        if not text_new and not card_due:
-            wait = max(wait, self._card_at + _CARD_S - now)
+        text_at = self._shown_at + interval if self.reply.text != self._shown else math.inf
+        card_at = self._card_at + _CARD_S if self._card_dirty else math.inf
+        first = min(text_at, card_at)
+        if first == math.inf:
+            return
+        wait = max(self._pace.wait(), first - now)
         if wait > 0:
             self._timer = self._loop.call_later(wait, self._again)
-        elif text_new:
-            self._shown, self._shown_at = self.reply.text, now
-            self._pace.note()
-            self._publish(self._answer_id, bundle(self.reply), {}, update=True)
-            self._flush()
-        else:
+            return
+        self._pace.note()
+        if card_at <= now:  # once a second at most; words without an end must not put it off
             self._card_at, self._card_dirty = now, False
-            self._pace.note()
             self._card.update(self.reply.metadata)
+        else:
+            self._shown, self._shown_at = self.reply.text, now
+            self._publish(self._answer_id, bundle(self.reply), {}, update=True)
+        self._flush()
 
     def _again(self) -> None:
         self._timer = None

@@ -145,6 +145,7 @@ class Chat:
         if preview:
             return await self._preview(message)
         await self.document.open(aiki, self.conversation, place)
+        await self.document.follow(self.conversation)
         gone = self.conversation.drop(place.deleted)
         lines = self.document.lines(self.conversation, place.cell_id, len(gone))
         before = self.conversation.exchanges

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from aiki_kernel.kernel.bridge import Bridge
     from aiki_kernel.mind.conversation import Conversation, Exchange
     from aiki_kernel.mind.resuming import Resumed
+
+_GLANCE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Document:
         self._resuming: concurrent.futures.Future[Resumed] | None = None
         self._told = False
         self._settled = ""
+        self._followed = 0  # the date of the file whose order was taken over last
 
     async def open(self, aiki: Aiki, talk: Conversation, place: Place) -> None:
         """Bring the conversation back, the first time; nothing where no file can be known."""
@@ -96,6 +100,29 @@ class Document:
                 talk.path = path
                 self._resuming = self._bridge.submit(_resume(aiki, talk, path))
             return self._resuming
+
+    async def follow(self, talk: Conversation) -> None:
+        """Put the exchanges into the order in which their cells were saved last: no front end
+        tells a kernel that cells were moved, and a message sees what stands before it."""
+        if not talk.path or len(talk.exchanges) < 2:
+            return
+        with contextlib.suppress(TimeoutError):  # a disk that hangs holds up no question
+            looking = asyncio.to_thread(self._saved_order, talk.path)
+            talk.arrange(await asyncio.wait_for(looking, _GLANCE_S))
+
+    def _saved_order(self, path: str) -> list[str]:
+        """The ids of the cells, where the file was saved since the last look; else none."""
+        from aiki_kernel.mind import notebook_file
+
+        try:
+            saved = os.stat(path).st_mtime_ns  # noqa: PTH116 - a date alone
+            if saved == self._followed:
+                return []
+            ids = notebook_file.read(path).ids
+        except (OSError, AikiError):
+            return []  # then the order is the one in which they were asked
+        self._followed = saved
+        return ids
 
     def lines(self, talk: Conversation, cell_id: str | None, dropped: int) -> list[str]:
         """What the next answer has to say of the conversation, once."""

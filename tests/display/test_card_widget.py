@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import comm
@@ -17,9 +16,10 @@ import pytest
 from aiki_kernel.display import front_end
 from aiki_kernel.display.card import STATES, AnswerCard
 from aiki_kernel.display.weight import LIMIT, compact, weigh
+from aiki_kernel.kernel.answer import LiveView, Pace
+from aiki_kernel.mind.reply import Reply
 
 Answer = Callable[..., dict[str, Any]]
-ROOT = Path(__file__).resolve().parents[2]
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -161,23 +161,24 @@ def test_the_light_half_imports_no_widget_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.slow
-def test_the_wheel_carries_front_end_kernelspec_and_notebooks(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="hatchling builds the wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    for wanted in (
-        "aiki_kernel/display/static/answer_card.js",
-        "aiki_kernel/display/static/answer_card.css",
-        "aiki_kernel/notebooks/welcome.ipynb",
-    ):
-        assert wanted in names
-    for wanted in ("kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"):
-        assert any(name.endswith(f"share/jupyter/kernels/aiki/{wanted}") for name in names)
+class Shown:
+    """What publishes displays, and keeps none."""
+
+    def publish(self, data: dict[str, Any], metadata: Any = None, **rest: Any) -> None: ...
+
+
+async def test_words_without_an_end_do_not_put_the_card_off(
+    wire: list[dict[str, Any]], answer: Answer
+) -> None:
+    waits, writes = answer(latency_s={"recall": 0.01}), answer(latency_s={"first_token": 0.1})
+    view = LiveView(Shown(), Pace(), "a", lambda: None)
+    view.begin(Reply("", metadata=waits))
+    text = ""
+    for _ in range(500):  # at most five seconds
+        text += "word "
+        view.update(Reply(text, metadata=writes), "word ")
+        if view._card.summary["latency_s"] == {"first_token": 0.1}:
+            break
+        await asyncio.sleep(0.01)
+    assert view._card.summary["latency_s"] == {"first_token": 0.1}
+    view.end(Reply(text, metadata=writes))

@@ -199,6 +199,18 @@ def ledger(environment: dict[str, str]) -> int:
         return int(db.execute("SELECT count(*) FROM entry").fetchone()[0])
 
 
+def test_a_moved_cell_sees_what_stands_before_it_now(lab: Lab, server: FaultServer) -> None:
+    lab.run("m1", "the first of two")
+    lab.run("m2", "the second of two")
+    assert "the first of two" in asked(server)
+    lab.saved.write("m2", "m1")
+    moved = lab.run("m2", "the second of two, moved up")
+    assert "the first of two" not in asked(server)
+    assert "1 later answer" not in notes(moved)  # its own display says that it is stale
+    lab.run("m1", "the first of two")
+    assert "the second of two, moved up" in asked(server)
+
+
 @pytest.mark.slow
 def test_papermill_shows_what_its_input_kept_and_asks_nothing_for_it(
     lab: Lab, server: FaultServer, in_environment: dict[str, str], tmp_path: Path

@@ -50,11 +50,17 @@ def test_routing_by_magics(environment: dict[str, str], server: FaultServer) -> 
         judged = kernel.run("%aiki_route bad").of("display_data")[0]["data"]["text/plain"]
         assert "counts as bad" in judged
         kernel.run("%aiki_route consult")
+        ask = "Why may a dict not shrink in its own loop?"
+        (seen,) = kernel.run(f'%aiki_session preview --json "{ask}"').of("display_data")
+        preview = json.loads(seen["data"]["text/plain"])
+        assert "test/smart gives an insight first: $" in preview["notes"][-1]
         server.script(Scenario(text=json.dumps(INSIGHT)), Scenario(text="Use list(d)."))
-        ran = kernel.run("Why may a dict not shrink in its own loop?")
+        ran = kernel.run(ask)
         assert ran.answer == "Use list(d)."
         assert ran.metadata["consult"]["insight"] == "Copy the keys first."
         assert "Consulted test/smart" in ran.metadata["notes"][0]
+        assert 0 < ran.metadata["cost"]["usd"] <= preview["cost"]["most_usd"]
+        assert preview["cost"]["expected_usd"] > preview["cost"]["most_usd"] / 20
         kernel.run("%aiki_route auto")
         assert kernel.run("hello").metadata["route"]["router"] == "rules"
     finally:

@@ -98,6 +98,7 @@ describe("making", () => {
     expect(root.hasAttribute("data-lm-suppress-shortcuts")).toBe(true);
     root.append(aiki.el("button"));
     root.firstChild.focus();
+    expect(root.firstChild.dataset.lmSuppressShortcuts).toBe("true");
     press(root.firstChild, "Escape");
     expect(document.activeElement).toBe(cell);
   });
@@ -155,6 +156,16 @@ describe("a kernel that goes", () => {
     expect(then).toHaveBeenCalledTimes(1);
     end();
     expect(listeners).toEqual({});
+  });
+
+  it("is found out by sending, where nobody tells of it", () => {
+    const model = { on: () => {}, off: () => {}, send: () => { throw new Error("disposed"); } };
+    const [root, then] = [aiki.el("section"), vi.fn()];
+    const end = aiki.parted(model, root, then);
+    end.ask({ type: "here" });
+    end.ask({ type: "here" });
+    expect(root.querySelectorAll(".aiki-parted")).toHaveLength(1);
+    expect(then).toHaveBeenCalledTimes(1);
   });
 
   it("answers nothing more", async () => {
