@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiki_kernel.errors import AikiError
 from aiki_kernel.memory.records import now
 from aiki_kernel.safety.secrets import redact
+from aiki_kernel.safety.wal import step
 
 if TYPE_CHECKING:
     from aiki_kernel.mind.conversation import Conversation
@@ -291,8 +292,9 @@ class Sessions:
                 return work(db)
         except (sqlite3.Error, OSError, ValueError) as error:
             reason = redact(str(getattr(error, "strerror", None) or error))
+            todo = step(reason, "a new one is made")
             raise SessionsError(
-                f"The file of sessions {self.path} could not be used ({reason}): {step(reason)}."
+                f"The file of sessions {self.path} could not be used ({reason}): {todo}."
             ) from None
 
     def _open(self) -> sqlite3.Connection:
@@ -313,18 +315,6 @@ class Sessions:
             db.close()
             raise
         return db
-
-
-def step(reason: str) -> str:
-    """What to do about a file that cannot be used, for SQLite's ``reason``. Moved away is only
-    one that is beyond use: names and kept answers are in it."""
-    if "locked" in reason or "busy" in reason:
-        return "another program holds it; close that and try again"
-    if "full" in reason:
-        return "free some disk space; nothing in it is lost"
-    if "not a database" in reason or "malformed" in reason:
-        return "move it away, a new one is made"
-    return "check its permissions and the disk"
 
 
 def title(text: str, length: int = NAME) -> str:
