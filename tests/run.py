@@ -23,6 +23,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 MOST_WORKERS = 8
 WORKER_BYTES = 2 << 30
 """A worker, and the JupyterLab, the Chromium, the daemon and the kernels of its tests."""
+OLDEST = (3, 11)
 NOTHING_COLLECTED = 5  # an exit status of pytest
 
 
@@ -40,9 +41,12 @@ def call(*words: str | Path, check: bool = True, more: dict[str, str] | None = N
 
 
 def install_project() -> None:
-    if not (BIN / "python").exists():
+    if not (BIN / "pip").exists():  # the last thing that is put there: one cut short is made anew
         say(f"new environment in {VENV.name}")
-        venv.create(VENV, with_pip=True, clear=True)
+        try:
+            venv.create(VENV, with_pip=True, clear=True)
+        except subprocess.CalledProcessError:
+            sys.exit("This Python makes no environments: on Debian, apt install python3-venv.")
     say("installing the project and its test extra")
     call(
         BIN / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[test]"
@@ -144,10 +148,12 @@ def run_tests(extra: list[str]) -> list[str]:
 
 def main() -> None:
     began = time.monotonic()
+    if sys.version_info < OLDEST:
+        sys.exit(f"Python 3.{OLDEST[1]} or newer is needed, this is {sys.version.split()[0]}.")
     extra = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     install_project()
     install_programs()
-    os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     failed = []
     if not extra:
         for name, words in {

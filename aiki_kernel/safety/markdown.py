@@ -33,7 +33,10 @@ _PIECE = re.compile(
     r"|(?P<link><(?:https?://|mailto:)[^\s<>`\"']*>)",
     re.IGNORECASE,
 )
-_TARGET = re.compile(r"(\]\(\s*<?|\]:\s*<?)(?=([^\s)>]+))")
+_LOOK = 256  # characters of an address: all of each would be quadratic in a text of "[](" alone
+_TARGET = re.compile(rf"(\]\(\s*<?|\]:\s*<?)(?=([^\s)>]{{1,{_LOOK}}}))")
+_PART = re.compile(r"&[#\w]*$")  # a character reference that the look ahead has cut
+_MAY_BE_SCHEME = re.compile(r"(?:[a-z][a-z0-9+.\-]*)?")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:")
 _ALLOWED = ("http:", "https:", "mailto:", "ftp:")
 _GAP = "\u200b"  # zero width: parts "<" from the letter that would make it a tag
@@ -131,6 +134,10 @@ def _broken(text: str) -> str:
 
 
 def _safe_target(match: re.Match[str]) -> str:
-    address = re.sub(r"[\x00-\x20\u200b]|\\", "", html.unescape(match[2])).lower()
+    cut = len(match[2]) == _LOOK
+    seen = _PART.sub("", match[2]) if cut else match[2]
+    address = re.sub(r"[\x00-\x20\u200b]|\\", "", html.unescape(seen)).lower()
     scheme = _SCHEME.match(address)
-    return f"{match[1]}unsafe:" if scheme and scheme[0] not in _ALLOWED else match[1]
+    # A scheme behind so much padding that its colon is not in sight is nobody's honest link.
+    unsafe = scheme[0] not in _ALLOWED if scheme else cut and _MAY_BE_SCHEME.fullmatch(address)
+    return f"{match[1]}unsafe:" if unsafe else match[1]

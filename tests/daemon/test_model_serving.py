@@ -94,7 +94,7 @@ def test_it_is_an_endpoint_like_any_other(home: Paths, binary: Path, file: Path)
     assert call("use", "bitnet/bitnet").data["name"] == "bitnet/bitnet"
 
     server = psutil.Process(state["server_pid"])
-    assert server.nice() == 7
+    assert server.nice() == min(19, os.nice(0) + 7)  # the tests may be nice themselves
     assert server.rlimit(psutil.RLIMIT_AS)[0] == 6 * 10**9
     assert server.rlimit(psutil.RLIMIT_CORE)[0] == 0
     assert "llama" in Path(state["log"]).read_text("utf-8").lower()

@@ -6,9 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import comm
@@ -22,7 +20,6 @@ from aiki_kernel.kernel.answer import LiveView, Pace
 from aiki_kernel.mind.reply import Reply
 
 Answer = Callable[..., dict[str, Any]]
-ROOT = Path(__file__).resolve().parents[2]
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -162,28 +159,6 @@ def test_the_light_half_imports_no_widget_library() -> None:
         "assert not {'anywidget', 'ipywidgets', 'traitlets', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.slow
-def test_the_wheel_carries_front_end_kernelspec_and_notebooks(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="hatchling builds the wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    for wanted in (
-        "aiki_kernel/display/static/answer_card.js",
-        "aiki_kernel/display/static/answer_card.css",
-        "aiki_kernel/notebooks/welcome.ipynb",
-    ):
-        assert wanted in names
-    for wanted in ("kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"):
-        assert any(name.endswith(f"share/jupyter/kernels/aiki/{wanted}") for name in names)
 
 
 class Shown:

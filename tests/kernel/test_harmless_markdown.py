@@ -113,6 +113,18 @@ def test_nothing_live_whatever_the_mixture(text: str) -> None:
     assert live(harmless(text)) == []
 
 
+@pytest.mark.parametrize("padding", ["&#x0a;", "&#10;", "\\", "&#x73;", "a"])
+@pytest.mark.parametrize("count", [1, 40, 42, 43, 64, 127, 128, 250, 256, 300])
+def test_a_scheme_behind_padding_leads_nowhere(padding: str, count: int) -> None:
+    assert harmless(f"[x]({padding * count}javascript:alert(1))").startswith("[x](unsafe:")
+    assert harmless(f"[x](java{padding * count}script:alert(1))").startswith("[x](unsafe:")
+
+
+def test_a_long_address_is_left_alone() -> None:
+    for address in ("https://a.no/" + "x" * 3000, "folder/" + "y" * 3000, "#" + "z" * 3000):
+        assert harmless(f"[x]({address})") == f"[x]({address})"
+
+
 def test_long_text_takes_no_time() -> None:
     for text in ("`" * 20_000, "$" * 20_000, "![" * 20_000, "<a" * 20_000, "[](" * 20_000):
         harmless(text)

@@ -27,7 +27,7 @@ def everything(ran: object) -> str:
 
 
 @pytest.mark.parametrize("cell", [None, "live"])
-@pytest.mark.parametrize(("pieces", "part"), zip(PIECES, PARTS, strict=True))
+@pytest.mark.parametrize(("pieces", "part"), list(zip(PIECES, PARTS, strict=True)))
 def test_neither_live_nor_final(
     notebook: Notebook,
     server: FaultServer,
