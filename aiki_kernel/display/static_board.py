@@ -29,8 +29,10 @@ def render_html(board: Board) -> str:
         f"<strong>{said(board['headline'])}</strong> "
         f'<span style="{_DIM}">{said(_looked(board))}</span></div>'
         f"{_money(board)}"
-        '<table style="width:100%;table-layout:auto;border-collapse:collapse;font-size:12px">'
-        f"{rows}</table>{_told(board)}</div>"
+        # On a narrow page it scrolls by itself.
+        '<div style="overflow-x:auto"><table style="width:100%;min-width:560px;'
+        'table-layout:auto;border-collapse:collapse;font-size:12px">'
+        f"{rows}</table></div>{_told(board)}</div>"
     )
 
 
