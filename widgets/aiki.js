@@ -71,14 +71,16 @@ export function say(node, text) {
 }
 
 // The outermost element of a widget, put into `host`: <section class="aiki aiki-NAME">.
-// Lab's own shortcuts would take Enter and the arrows first, so they are off inside; Escape gives
-// the keyboard back to the notebook.
+// Lab's own shortcuts would take Enter and the arrows first (and D D would delete the cell), so
+// they are off inside: also at what has the focus, since Notebook's shortcuts look there first.
+// Escape gives the keyboard back to the notebook.
 export function frame(host, name, label) {
   const root = el("section", {
     class: `aiki aiki-${name}`,
     "aria-label": label,
     data: { lmSuppressShortcuts: "true" },
   });
+  root.addEventListener("focusin", (event) => (event.target.dataset.lmSuppressShortcuts = "true"));
   keys(root, {
     Escape: () => {
       const cell = root.closest(".jp-Cell") ?? root.closest(".jp-Notebook");

@@ -63,11 +63,7 @@ def usd(amount: float | None) -> str:
         return "$0"
     if amount < 1e-4:
         return "<$0.0001"
-    return f"${amount:,.2f}" if amount >= 1 or _whole_cents(amount) else f"${amount:.4f}"
-
-
-def _whole_cents(amount: float) -> bool:
-    return abs(amount * 100 - round(amount * 100)) < 1e-9
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}".removesuffix("00")
 
 
 def money(sums: Mapping[str, Any]) -> str:

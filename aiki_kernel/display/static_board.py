@@ -29,8 +29,10 @@ def render_html(board: Board) -> str:
         f"<strong>{said(board['headline'])}</strong> "
         f'<span style="{_DIM}">{said(_looked(board))}</span></div>'
         f"{_money(board)}"
-        '<table style="width:100%;border-collapse:collapse;font-size:12px">'
-        f"{rows}</table>{_told(board)}</div>"
+        # On a narrow page it scrolls by itself.
+        '<div style="overflow-x:auto"><table style="width:100%;min-width:560px;'
+        'table-layout:auto;border-collapse:collapse;font-size:12px">'
+        f"{rows}</table></div>{_told(board)}</div>"
     )
 
 
@@ -81,7 +83,7 @@ def _row(one: dict[str, Any]) -> str:
         f"●</span> {said(one['title'])}</td>"
         f'<td style="{cell};white-space:nowrap">{_state(one["state"])}</td>'
         f'<td style="{cell};text-align:right;white-space:nowrap">{said(one["figure"])}</td>'
-        f'<td style="{cell}">{line}</td>'
+        f'<td style="{cell};min-width:{_WIDTH + 8}px">{line}</td>'
         f'<td style="{cell};{_DIM}">{coded(one["reason"])}</td></tr>'
     )
 

@@ -16,10 +16,11 @@ HEADS = ("calls", "tokens", "cost")
 def render_html(board: Board) -> str:
     """The board as a fragment with inline styles."""
     most = max((bar["usd"] for bar in board["bars"]), default=0.0) or 1.0
+    wide = 240 // max(7, len(board["bars"]))  # px; a month fits a narrow page
     bars = "".join(
         f'<td style="vertical-align:bottom;padding:0 1px 0 0;height:44px" '
         f'title="{escape(bar["name"], quote=True)}: {escape(bar["said"], quote=True)}">'
-        f'<div style="height:{_height(bar["usd"], most)}px;min-width:5px;'
+        f'<div style="height:{_height(bar["usd"], most)}px;min-width:{wide}px;'
         f'background-color:#2f9e6e;border-top:{3 if bar["unknown"] else 0}px solid #9a7bd0">'
         "</div></td>"
         for bar in board["bars"]
@@ -39,7 +40,7 @@ def render_html(board: Board) -> str:
         + "".join(f'<th style="{_RIGHT};font-weight:normal;{_DIM}">{head}</th>' for head in HEADS)
         + "</tr>"
         + "".join(
-            f'<tr><td style="{_CELL};width:100%">{said(row[0])}</td>'
+            f'<tr><td style="{_CELL}">{said(row[0])}</td>'
             + "".join(f'<td style="{_RIGHT}">{said(cell)}</td>' for cell in row[1:])
             + "</tr>"
             for row in rows
@@ -54,9 +55,11 @@ def render_html(board: Board) -> str:
         'overflow-wrap:anywhere">'
         f"<div><strong>{said(board['said'])}</strong></div>"
         f'<div style="{_DIM}">{said(board["counted"])}</div>'
-        f'<table style="border-collapse:collapse" aria-label="{_spent(board)}"><tr>{bars}</tr>'
+        f'<table style="table-layout:auto;border-collapse:collapse" '
+        f'aria-label="{_spent(board)}"><tr>{bars}</tr>'
         f"</table>{listed}{told}"
-        f'<table style="width:100%;border-collapse:collapse;font-size:12px">{groups}</table></div>'
+        '<table style="width:100%;table-layout:auto;border-collapse:collapse;font-size:12px">'
+        f"{groups}</table></div>"
     )
 
 
@@ -72,7 +75,9 @@ def render_text(board: Board) -> str:
         wide = max((len(row[0]) for row in rows), default=0)
         lines += [f"by {name}:"] if rows else []
         lines += [
-            f"  {row[0]:<{wide}}  {row[1]:>6} calls  {row[2]:>18} tokens  {row[3]}" for row in rows
+            f"  {row[0]:<{wide}}  {row[1]:>6} {'call ' if row[1] == '1' else 'calls'}"
+            f"  {row[2]:>18} tokens  {row[3]}"
+            for row in rows
         ]
     return "\n".join(lines)
 

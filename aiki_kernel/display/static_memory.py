@@ -22,7 +22,8 @@ def render_html(page: Facts) -> str:
         '<div style="max-width:760px;margin:4px 0 2px;font-size:12px;line-height:18px;'
         'overflow-wrap:anywhere">'
         f"<div><strong>{said(page['said'])}</strong></div>{notes}"
-        f'<table style="width:100%;border-collapse:collapse;font-size:12px">{rows}</table></div>'
+        '<table style="width:100%;table-layout:auto;border-collapse:collapse;font-size:12px">'
+        f"{rows}</table></div>"
     )
 
 

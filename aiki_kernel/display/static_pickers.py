@@ -12,15 +12,18 @@ _BOX = (
     '<div style="max-width:760px;margin:4px 0 2px;font-size:12px;line-height:18px;'
     'overflow-wrap:anywhere">'
 )
-_TABLE = '<table style="width:100%;border-collapse:collapse;font-size:12px">'
+_STYLE = "width:100%;table-layout:auto;border-collapse:collapse;font-size:12px"
+_TABLE = f'<table style="{_STYLE}">'
+# Six columns: on a narrow page they scroll by themselves.
+_WIDE = f'<div style="overflow-x:auto"><table style="min-width:540px;{_STYLE}">'
 
 
 def personas_html(page: Facts) -> str:
     """The personas as a fragment with inline styles."""
     rows = "".join(
-        f'<tr><td style="{_CELL};white-space:nowrap">{_mark(one)}<strong>{said(one["title"])}'
+        f'<tr><td style="{_CELL};width:26%">{_mark(one)}<strong>{said(one["title"])}'
         f'</strong><div style="{_DIM}">@{said(one["name"])}</div></td>'
-        f'<td style="{_CELL};width:100%">{coded(one["problem"] or one["about"])}'
+        f'<td style="{_CELL}">{coded(one["problem"] or one["about"])}'
         f'<div style="{_DIM}">{said(facts(one))}</div></td></tr>'
         for one in page["rows"]
     )
@@ -52,7 +55,7 @@ def models_html(page: Facts) -> str:
     )
     rows = "".join(
         f'<tr><td style="{_CELL}">{_mark(one)}{said(one["name"])}</td>'
-        f'<td style="{_CELL}">{said(one["tier"])}</td>'
+        f'<td style="{_CELL};white-space:nowrap">{said(one["tier"])}</td>'
         f'<td style="{_RIGHT}">{said(one["given"])}</td>'
         f'<td style="{_RIGHT}">{said(one["made"])}</td>'
         f'<td style="{_RIGHT}">{said(one["window"])}</td>'
@@ -62,8 +65,8 @@ def models_html(page: Facts) -> str:
     told = [line for line in (page["note"], page["todo"]) if line]
     note = "".join(f'<div style="{_DIM}">{coded(line)}</div>' for line in told)
     return (
-        f"{_BOX}<div>{said(page['said'])}</div>{_TABLE}<thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table>{note}</div>"
+        f"{_BOX}<div>{said(page['said'])}</div>{_WIDE}<thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>{note}</div>"
     )
 
 

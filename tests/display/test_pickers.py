@@ -166,6 +166,7 @@ def test_the_cost_board_looks_again_and_copies(call: Call, context: Context) -> 
     told = json.loads(board.answer("copy", {"as": "json", "span": "7", "by": "day"})["text"])
     assert next(iter(told["rows"].values()))["calls"] == 2
     assert [cost_facts.usd(x) for x in (None, 0, 0.01, 3)] == ["unknown", "$0", "$0.01", "$3.00"]
+    assert [cost_facts.usd(x) for x in (0.49999, 0.0123)] == ["$0.50", "$0.0123"]
     board.close()
 
 

@@ -77,6 +77,19 @@ def test_the_browser_works_while_a_cell_does(lab: Any, open_book: Open) -> None:
     assert board.locator("img").count() == 0
 
 
+def test_notebook_takes_no_key_from_a_widget(lab: Any, open_book: Open) -> None:
+    """Its shortcuts look at what has the focus before they look at what is around it."""
+    book = open_book(lab.write("keys.ipynb", ["%aiki_model", ""]), way="notebooks")
+    book.ask(0)
+    models = book.output(0).locator("[role=radio]")
+    models.first.focus()
+    chosen = "() => document.activeElement.closest('[role=radio]')?.ariaLabel"
+    for key, index in (("ArrowDown", 1), ("ArrowDown", 2), ("Home", 0), ("d", 0), ("d", 0)):
+        book.page.keyboard.press(key)
+        assert book.page.evaluate(chosen) == models.nth(index).get_attribute("aria-label")
+    assert book.page.locator(".jp-Notebook .jp-CodeCell").count() == 2
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("theme", "width"), [("Dark", 1280), ("Light", 400)])
 def test_pictures(lab: Any, open_book: Open, theme: str, width: int) -> None:

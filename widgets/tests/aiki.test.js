@@ -98,6 +98,7 @@ describe("making", () => {
     expect(root.hasAttribute("data-lm-suppress-shortcuts")).toBe(true);
     root.append(aiki.el("button"));
     root.firstChild.focus();
+    expect(root.firstChild.dataset.lmSuppressShortcuts).toBe("true");
     press(root.firstChild, "Escape");
     expect(document.activeElement).toBe(cell);
   });
