@@ -89,8 +89,12 @@ class Composer:
         return len(value) > most or estimate(written(value) or "") > most
 
     def _bounded(self, found: Found, text: str, notes: dict[str, None]) -> str:
-        """``text`` within the tokens that a text may have; what is left out is said."""
+        """``text`` without secrets, within the tokens that a text may have; what is left out
+        is said. A key that was typed is sent as it was; one in a variable nobody may think of."""
         most = self._settings.text_tokens
+        text, secrets = cleaned(text)
+        if secrets:
+            notes[f"Taken out of {found.typed} before it was sent: {told(secrets)}."] = None
         if len(text) <= most or estimate(text) <= most:
             return text
         low, high = 0, len(text)

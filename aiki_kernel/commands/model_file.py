@@ -126,7 +126,7 @@ def _path(context: Context, named: str) -> Path:
 def _rows(found: ModelFile) -> list[tuple[str, Any]]:
     types = "; ".join(f"{part} {names}" for part, names in found.quantisation.items())
     rows: list[tuple[str, Any]] = [
-        ("file", found.path),
+        ("file", _short(found.path)),
         ("name", one_line(found.name, 80)),
         ("architecture", f"{found.architecture}, {found.layers} layers, width {found.width}"),
         ("parameters", f"{_count(found.parameters)}, {found.bits_per_weight} bits each"),
@@ -172,3 +172,9 @@ def _count(value: int) -> str:
 
 def _size(value: int) -> str:
     return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.1f} MB"
+
+
+def _short(path: str) -> str:
+    """``path`` from one's own home on: what a cell shows is kept in a notebook."""
+    file, home = Path(path), Path.home()
+    return f"~/{file.relative_to(home)}" if file.is_relative_to(home) else path

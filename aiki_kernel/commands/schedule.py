@@ -1,33 +1,30 @@
 """``aiki schedule``: notebooks that run by themselves, by systemd or cron.
 
-A run is papermill's: the notebook as it is, with its parameters, into a file of the run's
-own. The file says how it went: ``.running.ipynb`` while it grows, ``.failed.ipynb`` when a
-cell failed, and then the exit status is papermill's too, which is what a scheduler sees.
+Exit status 1 of a run is a cell that failed: that is what a scheduler sees.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-import sys
+import importlib.util
+import os
+import time
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+from aiki_kernel.commands import crontab
 from aiki_kernel.commands.command import Arg, Context, Result
 from aiki_kernel.commands.deployment import timers
 from aiki_kernel.commands.deployment.place import Place
 from aiki_kernel.commands.deployment.systemd import folder
+from aiki_kernel.commands.notebook_runs import Runs, unit_name
 from aiki_kernel.commands.notebooks import packaged
 from aiki_kernel.commands.registry import command
-from aiki_kernel.commands.systemctl import call, enable, program, take_away, write_all
+from aiki_kernel.commands.systemctl import enable, program, take_away, write_all
 from aiki_kernel.commands.tables import Column, Table
-from aiki_kernel.errors import UsageError
+from aiki_kernel.errors import AikiError, UsageError
 
 _BY_HAND = "--cron makes a line of your crontab instead."
-_RUNNING, _FAILED = ".running.ipynb", ".failed.ipynb"
 
 
 def _names(context: Context, prefix: str) -> Iterable[str]:
@@ -47,26 +44,28 @@ Values = Annotated[
     tuple[str, ...], Arg("parameters of the notebook", metavar="NAME=VALUE", rest=True)
 ]
 Cron = Annotated[bool, Arg("by cron instead of systemd")]
+Name = Annotated[str, Arg("another name for its timetable and the folder of its outputs")]
 
 
 @command("schedule", faces=("cli",))
 def schedule(context: Context) -> Result:
     """Show which notebooks run by themselves, and how their last runs went."""
     planned = {name: ("systemd", at) for name, at in timers.installed(folder()).items()}
-    planned |= {name: ("cron", at) for name, at in _in_crontab().items()}
+    planned |= {name: ("cron", at) for name, at in crontab.planned().items()}
     rows: list[dict[str, Any]] = []
     for name in sorted({*planned, *_with_runs(context)}):
         by, at = planned.get(name, ("", ""))
-        runs = _runs(context, name)
-        last = runs[-1] if runs else None
+        runs = Runs(_home(context, name))
+        outputs = runs.outputs()
+        last = outputs[-1] if outputs else None
         rows.append(
             {
                 "notebook": name,
                 "by": by,
                 "at": at,
-                "runs": len(runs),
+                "runs": len(outputs),
                 "last": last and str(last),
-                "outcome": _outcome(last) if last else "",
+                "outcome": runs.outcome(last) if last else "",
             }
         )
     if not rows:
@@ -88,31 +87,18 @@ def run(
     values: Values = (),
     keep: Keep = 30,
     timeout: Annotated[float, Arg("seconds that all of it may take; 0 has no limit")] = 0.0,
+    name: Name = "",
+    quiet: Annotated[bool, Arg("say nothing of a run that went well (cron would mail it)")] = False,
 ) -> Result:
-    """Run a notebook once, now. Exit status 1 when a cell failed."""
+    """Run a notebook once, now, in its own folder. Exit status 1 when a cell failed."""
     source, parameters = _found(notebook), _parameters(values)
-    home = _home(context, source.stem)
-    home.mkdir(parents=True, exist_ok=True)
-    began = datetime.now().astimezone()
-    growing = home / f"{source.stem}-{began:%Y-%m-%dT%H-%M-%S}{_RUNNING}"
-    shutil.copyfile(source, growing)  # whoever is stopped before the first cell leaves this
-    words = [sys.executable, "-m", "papermill", "--no-progress-bar", str(source), str(growing)]
-    for name, value in parameters.items():
-        words += ["-p", name, value]
-    try:
-        # Its log goes to stderr: stdout is for our one line, or JSON.
-        status = subprocess.run(
-            words, stdout=sys.stderr, cwd=home, check=False, timeout=timeout or None
-        ).returncode
-    except subprocess.TimeoutExpired:
-        print(f"Stopped after {timeout:.0f} s.", file=sys.stderr)  # noqa: T201
-        status = 1
-    ending = _FAILED if status else ".ipynb"
-    output = growing.with_name(growing.name.replace(_RUNNING, ending))
-    if growing.exists():
-        growing.replace(output)
-    removed = _keep(context, source.stem, keep)
-    seconds = (datetime.now().astimezone() - began).total_seconds()
+    runs = Runs(_home(context, unit_name(name or source.stem)))
+    runs.claim(source)
+    began = time.monotonic()
+    inside = runs.folder if _ours(source) else source.parent
+    output, status = runs.run(source, parameters, inside=inside, timeout_s=timeout, quiet=quiet)
+    removed = runs.keep(keep)
+    seconds = time.monotonic() - began
     data = {
         "notebook": str(source),
         "output": str(output) if output.exists() else None,
@@ -120,8 +106,8 @@ def run(
         "seconds": round(seconds, 1),
         "removed": [str(path) for path in removed],
     }
-    how = "failed" if status else "ran"
-    return Result(data, f"{source.stem} {how} in {seconds:.1f} s: {output}", status=bool(status))
+    text = f"{runs.name} {'failed' if status else 'ran'} in {seconds:.1f} s: {output}"
+    return Result(data, "" if quiet and not status else text, status=bool(status))
 
 
 @command("schedule show", faces=("cli",))
@@ -132,9 +118,10 @@ def show(
     at: At = "daily",
     keep: Keep = 30,
     cron: Cron = False,
+    name: Name = "",
 ) -> Result:
     """Print what `install` would install: a service and its timer, or a line for cron."""
-    planned = _planned(notebook, values, at, keep, cron)
+    planned = _planned(notebook, values, at, keep, cron, name)
     place = Place.here(context.paths)
     if cron:
         line = timers.cron_line(place, planned)
@@ -152,22 +139,27 @@ def install(
     at: At = "daily",
     keep: Keep = 30,
     cron: Cron = False,
+    name: Name = "",
 ) -> Result:
     """Run a notebook at its times from now on; a timetable that it has is replaced."""
-    planned = _planned(notebook, values, at, keep, cron)
+    planned = _planned(notebook, values, at, keep, cron, name)
     place = Place.here(context.paths)
+    runs = Runs(_home(context, planned.name))
+    runs.claim(_found(notebook))
+    written: list[str] = []
     if cron:
-        lines = [line for line in _crontab() if not line.endswith(planned.mark)]
-        _write_crontab([*lines, timers.cron_line(place, planned)])
-        data: dict[str, Any] = {"notebook": planned.name, "by": "cron", "at": at, "written": []}
+        crontab.replace(planned.mark, timers.cron_line(place, planned))
     else:
         systemctl = program(_BY_HAND)
-        written = write_all(timers.units(place, planned), folder(), force=True)
+        units = write_all(timers.units(place, planned), folder(), force=True)
         enable(systemctl, [f"{planned.stem}.timer"])
-        paths = [str(path) for path in written]
-        data = {"notebook": planned.name, "by": "systemd", "at": at, "written": paths}
-    where = _home(context, planned.name)
-    return Result(data, f"{planned.name} runs {at}, by {data['by']}; its outputs go to {where}.")
+        written = [str(path) for path in units]
+    by = "cron" if cron else "systemd"
+    data = {"notebook": planned.name, "by": by, "at": at, "written": written}
+    text = f"{planned.name} runs {at}, by {by}; its outputs go to {runs.folder}."
+    if not cron and not _lingers():
+        text += " While you are logged out it waits, unless you run `loginctl enable-linger`."
+    return Result(data, text)
 
 
 @command("schedule remove", faces=("cli",))
@@ -176,35 +168,44 @@ def remove(
     notebook: Annotated[str, Arg("its name", metavar="NOTEBOOK", complete=_names)],
 ) -> Result:
     """Take a notebook from the timetable; the outputs of its runs stay."""
-    name = Path(notebook).stem
+    name = unit_name(Path(notebook).name.removesuffix(".ipynb"))
     gone = []
-    units = sorted(folder().glob(f"aiki-notebook-{name}.*"))
+    units = [folder() / f"aiki-notebook-{name}.{kind}" for kind in ("service", "timer")]
+    units = [path for path in units if path.exists()]
     if units:
         take_away(program(_BY_HAND), units, [f"aiki-notebook-{name}.timer"])
         gone.append("systemd")
-    if name in _in_crontab():
-        mark = f"# aiki-notebook-{name}"
-        _write_crontab([line for line in _crontab() if not line.endswith(mark)])
+    if name in crontab.planned():
+        crontab.replace(f"# aiki-notebook-{name}")
         gone.append("cron")
     if not gone:
         raise UsageError(f"No timetable has {name!r}: `aiki schedule` shows those that are there.")
     return Result({"notebook": name, "removed": gone}, f"{name} no longer runs by itself.")
 
 
-def _planned(notebook: str, values: tuple[str, ...], at: str, keep: int, cron: bool) -> timers.Run:
+def _planned(
+    notebook: str, values: tuple[str, ...], at: str, keep: int, cron: bool, name: str
+) -> timers.Run:
     source = _found(notebook)
     _parameters(values)
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", source.stem):
-        raise UsageError(
-            f"{source.name!r} cannot be the name of a unit: use letters, digits, '-', '_' and '.'."
-        )
-    ours = packaged().get(source.stem) == source
-    name = source.stem if ours else str(source)
-    words = ("schedule", "run", f"--keep={keep}", name, *values)
-    return timers.Run(source.stem, words, timers.checked(at, cron=cron))
+    if any(ord(character) < 32 for text in (str(source), *values) for character in text):
+        raise UsageError("A timetable cannot hold line breaks: take them out of names and values.")
+    ours = _ours(source)
+    words = ["schedule", "run", f"--keep={keep}"]
+    words += ["--quiet"] if cron else []
+    words += [f"--name={unit_name(name)}"] if name else []
+    return timers.Run(
+        unit_name(name or source.stem),
+        (*words, source.stem if ours else str(source), *values),
+        timers.checked(at, cron=cron),
+        None if ours else source.parent,
+    )
 
 
 def _found(notebook: str) -> Path:
+    """The file of a notebook, where there is something to run it with."""
+    if importlib.util.find_spec("papermill") is None:
+        raise AikiError("papermill is missing, which runs notebooks: `pip install papermill`.")
     known = packaged()
     if notebook in known:
         return known[notebook]
@@ -213,6 +214,10 @@ def _found(notebook: str) -> Path:
         return path
     names = ", ".join(known)
     raise UsageError(f"There is no notebook {notebook!r}: ours are {names}; or name a file.")
+
+
+def _ours(source: Path) -> bool:
+    return packaged().get(source.stem) == source
 
 
 def _parameters(values: tuple[str, ...] | str) -> dict[str, str]:
@@ -231,46 +236,16 @@ def _home(context: Context, name: str) -> Path:
 
 def _with_runs(context: Context) -> list[str]:
     home = context.paths.home / "runs"
-    return sorted(path.name for path in home.iterdir()) if home.is_dir() else []
+    found = home.iterdir() if home.is_dir() else ()
+    return sorted(path.name for path in found if Runs(path).outputs())
 
 
-def _runs(context: Context, name: str) -> list[Path]:
-    """Outputs of a notebook, oldest first."""
-    return sorted(_home(context, name).glob("*.ipynb"))
+def _lingers() -> bool:
+    """Whether this user's timers run without a session; True where nobody knows."""
+    import pwd
 
-
-def _outcome(output: Path) -> str:
-    if output.name.endswith(_RUNNING):
-        return "runs, or was cut"
-    return "failed" if output.name.endswith(_FAILED) else "went well"
-
-
-def _keep(context: Context, name: str, keep: int) -> list[Path]:
-    """Remove the oldest outputs beyond ``keep``; one at least stays."""
-    removed = _runs(context, name)[: -max(1, keep)]
-    for path in removed:
-        path.unlink(missing_ok=True)
-    return removed
-
-
-def _crontab() -> list[str]:
-    """The lines of this user's crontab; none where there is no cron."""
-    if shutil.which("crontab") is None:
-        return []
-    done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
-    return done.stdout.splitlines() if done.returncode == 0 else []  # 1: there is none yet
-
-
-def _write_crontab(lines: list[str]) -> None:
-    if shutil.which("crontab") is None:
-        raise UsageError("There is no crontab here: leave out --cron for systemd.")
-    call(["crontab", "-"], "".join(f"{line}\n" for line in lines))
-
-
-def _in_crontab() -> dict[str, str]:
-    found = {}
-    for line in _crontab():
-        parts = re.fullmatch(r"(@\w+|\S+(?: \S+){4}) AIKI_HOME=.* # aiki-notebook-(\S+)", line)
-        if parts:
-            found[parts[2]] = parts[1].removeprefix("@")
-    return found
+    kept = Path("/var/lib/systemd/linger")
+    try:
+        return not kept.parent.is_dir() or (kept / pwd.getpwuid(os.getuid()).pw_name).exists()
+    except (KeyError, OSError):
+        return True

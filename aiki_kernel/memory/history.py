@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from aiki_kernel.errors import StoreError
 from aiki_kernel.memory.records import now
+from aiki_kernel.safety.wal import step
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS history (
@@ -106,9 +107,8 @@ class History:
             self._db.commit()
             self.id = str(self._mark("id"))
         except sqlite3.Error as error:
-            raise StoreError(
-                f"{path} cannot be opened ({error}): move it away, or restore a snapshot."
-            ) from error
+            todo = step(str(error), "or restore a snapshot")
+            raise StoreError(f"{path} cannot be opened ({error}): {todo}.") from error
 
     def record(
         self,

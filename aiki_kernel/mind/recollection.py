@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import AikiError
 from aiki_kernel.safety import wal
+from aiki_kernel.safety.wal import step
 
 if TYPE_CHECKING:
     from aiki_kernel.config import Settings
@@ -139,9 +140,8 @@ class Recollections:
                 ).fetchall()
             return [Recollection(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
         except (sqlite3.Error, ValueError) as error:
-            raise AikiError(
-                f"{self.path} cannot be read ({error}): move it away, a new one is made."
-            ) from error
+            todo = step(str(error), "a new one is made")
+            raise AikiError(f"{self.path} cannot be read ({error}): {todo}.") from error
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=30)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiki_kernel.errors import AikiError
 from aiki_kernel.memory.records import now
 from aiki_kernel.safety.secrets import redact
+from aiki_kernel.safety.wal import step
 
 if TYPE_CHECKING:
     from aiki_kernel.mind.conversation import Conversation
@@ -291,13 +292,9 @@ class Sessions:
                 return work(db)
         except (sqlite3.Error, OSError, ValueError) as error:
             reason = redact(str(getattr(error, "strerror", None) or error))
-            step = "check its permissions and the disk"
-            if "locked" in reason:
-                step = "another program holds it; close that and try again"
-            elif "database" in reason or "malformed" in reason:
-                step = "move it away, a new one is made"
+            todo = step(reason, "a new one is made")
             raise SessionsError(
-                f"The file of sessions {self.path} could not be used ({reason}): {step}."
+                f"The file of sessions {self.path} could not be used ({reason}): {todo}."
             ) from None
 
     def _open(self) -> sqlite3.Connection:

@@ -63,6 +63,12 @@ def test_a_long_value_costs_no_more_than_a_file(folder: Path) -> None:
     assert made.notes[0].startswith("Of words the first ")
 
 
+def test_a_key_in_a_variable_is_not_sent(folder: Path) -> None:
+    made = compose("Why does {cfg} fail?", {"cfg": {"token": SECRET, "retries": 3}})
+    assert made.text == "Why does {'token': '[key removed]', 'retries': 3} fail?"
+    assert made.notes == ("Taken out of cfg before it was sent: 1 GitHub token.",)
+
+
 def test_a_slip_is_sent_as_it_stands_and_said(folder: Path) -> None:
     names = {"sales": [1], "df": 3, "_sale": 1, "f": len}
     made = compose("Why {sale}, {df.shape}, {f.x}, {mysterious} and {s}?", names)

@@ -52,7 +52,7 @@ def _analyze(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("home", ["plain", "with space and 100 % ' \" $HOME"])
 def test_systemd_takes_the_units_and_finds_them_shut_in(tmp_path: Path, home: str) -> None:
     _needs("systemd-analyze", "systemd")
-    _judge(units(Place((sys.executable, "-m", "aiki_kernel"), tmp_path / home)), tmp_path)
+    _judge(units(Place((sys.executable, "-m", "aiki_kernel.cli"), tmp_path / home)), tmp_path)
 
 
 def test_systemd_takes_the_timers_of_both_notebooks(tmp_path: Path) -> None:

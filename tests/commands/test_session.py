@@ -26,6 +26,7 @@ from aiki_kernel.mind.conversation import Conversation, Message, arranged
 from aiki_kernel.mind.reply import Reply, ReplyBuilder
 from aiki_kernel.mind.resuming import Resumed, notebook
 from aiki_kernel.mind.sessions import Kept, Named, Sessions, SessionsError, title
+from aiki_kernel.safety.wal import step
 
 FENCED = "See:\n\n````md\n```python\nprint('<b>')\n```\n````\n\nand <script>\n```bash\nls"
 KEY = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
@@ -332,6 +333,23 @@ def test_a_document_that_cannot_be_written_leaves_nothing_behind(
     assert link.is_symlink()
     assert "And a swan?" in out.read_text("utf-8")
     assert out.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("database or disk is full", "free some disk space"),
+        ("attempt to write a readonly database", "permissions"),
+        ("unable to open database file", "permissions"),
+        ("disk I/O error", "the disk"),
+        ("database is locked", "another program"),
+        ("file is not a database", "move it away"),
+        ("database disk image is malformed", "move it away"),
+    ],
+)
+def test_only_a_file_beyond_use_is_to_be_moved_away(reason: str, told: str) -> None:
+    assert told in step(reason, "a new one is made")
+    assert ("move it away" in step(reason, "")) == (told == "move it away")
 
 
 def test_many_processes_write_and_a_newer_file_is_refused(tmp_path: Path) -> None:

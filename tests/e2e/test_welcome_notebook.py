@@ -73,7 +73,7 @@ def _check(book: Any, name: str) -> None:
     ]
     assert len(answers) == 3
     # A new conversation begins before the last question: what it knows, it recalled.
-    assert any(f"My name is {name}." in hit["text"] for hit in answers[-1].metadata["aiki"]["hits"])
+    assert any(f"I am {name}." in hit["text"] for hit in answers[-1].metadata["aiki"]["hits"])
     for answer in answers:
         assert answer.data["text/plain"].strip()
         told = answer.metadata["aiki"]
@@ -88,4 +88,4 @@ def _check(book: Any, name: str) -> None:
     assert len(cards) == 3
     assert all("first token" in card and "free" in card for card in cards)
     found = next(c for c in book.cells if c.source == "%aiki_memory browse")
-    assert f"My name is {name}." in " ".join(found.outputs[0].data["text/plain"].split())
+    assert f"I am {name}." in " ".join(found.outputs[0].data["text/plain"].split())

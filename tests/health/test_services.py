@@ -23,6 +23,7 @@ from aiki_kernel.config import Paths, load
 from aiki_kernel.daemon import lifecycle
 from aiki_kernel.health.plan import Endpoint, Plan
 from aiki_kernel.health.probe import probes
+from aiki_kernel.health.probes.memory import _short
 from aiki_kernel.health.reading import Reading
 from aiki_kernel.health.sampler import Sampler
 from aiki_kernel.mind.ledger import Ledger
@@ -106,6 +107,8 @@ def test_a_daemon_that_is_killed_stopped_or_without_its_socket(plan: Plan, paths
     killed = look(plan, "memory_daemon")
     assert (killed.state, "was killed" in killed.reason) == ("down", True)
     assert "daemon.log" in killed.reason
+    assert _short(f"{Path.home()}/aiki") == "~/aiki"
+    assert _short(f"{Path.home()}less/aiki") == f"{Path.home()}less/aiki"
 
 
 @pytest.mark.parametrize(

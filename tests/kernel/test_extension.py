@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -47,14 +46,15 @@ def test_an_error_is_one_line(stock: Notebook) -> None:
 
 @pytest.mark.parametrize("how", ["signal", "message"])
 @pytest.mark.parametrize("model", ["slow", "stall-first"])
-def test_it_can_be_stopped(stock: Notebook, model: str, how: str) -> None:
+def test_it_can_be_stopped(stock: Notebook, server: FaultServer, model: str, how: str) -> None:
+    before = len(server.requests)
     id_ = stock.send(f"%%aiki --model test/{model}\nhello")
-    time.sleep(0.5)
-    begun = time.monotonic()
+    request = server.wait_request(before + 1, 20)
     stock.interrupt(how)
     (ran,) = stock.collect(id_)
     assert ran.reply["ename"] == "Interrupted"
-    assert ran.idle_at - begun < 1.0
+    assert request.wait_closed(5.0)
+    assert not request.finished
     assert stock.run("print('alive')").stdout == "alive\n"
 
 

@@ -108,9 +108,10 @@ def test_idle_interrupts_are_harmless(notebook: Notebook) -> None:
     assert notebook.run("hello").status == "ok"
 
 
-def test_a_burst_of_interrupts_ends_one_cell(notebook: Notebook) -> None:
+def test_a_burst_of_interrupts_ends_one_cell(notebook: Notebook, server: FaultServer) -> None:
+    before = len(server.requests)
     sent = notebook.send(STATES["streaming"], cell="burst")
-    time.sleep(0.4)
+    server.wait_request(before + 1, 20)
     for _ in range(6):
         notebook.interrupt("signal")
         notebook.interrupt("message")
@@ -119,11 +120,14 @@ def test_a_burst_of_interrupts_ends_one_cell(notebook: Notebook) -> None:
     assert notebook.python("print('alive')") == "alive"
 
 
-def test_interrupt_ends_main_shell_and_subshell_at_once(notebook: Notebook) -> None:
+def test_interrupt_ends_main_shell_and_subshell_at_once(
+    notebook: Notebook, server: FaultServer
+) -> None:
+    before = len(server.requests)
     with notebook.subshell() as subshell:
         one = notebook.send(STATES["streaming"], cell="one")
         two = notebook.send(STATES["before the first token"], cell="two", subshell=subshell)
-        time.sleep(0.5)
+        server.wait_request(before + 2, 20)
         notebook.interrupt("message")
         for ran in notebook.collect(one, two):
             assert ran.reply["ename"] == "Interrupted"

@@ -27,7 +27,7 @@ class Place:
         found = shutil.which("aiki")
         if found and Path(found).resolve().parent == Path(sys.executable).resolve().parent:
             return cls((found,), paths.home)
-        return cls((sys.executable, "-m", "aiki_kernel"), paths.home)
+        return cls((sys.executable, "-m", "aiki_kernel.cli"), paths.home)
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,27 @@ from aiki_kernel.commands.deployment.systemd import SHUT_IN, assignment, command
 from aiki_kernel.errors import UsageError
 
 WORDS = ("hourly", "daily", "weekly", "monthly")
-_FIELD = r"(?:\*|[\d,\-]+)(?:/\d+)?"
-_CRON = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+_FIELDS: tuple[tuple[int, int, list[str]], ...] = (
+    (0, 59, []),
+    (0, 23, []),
+    (1, 31, []),
+    (1, 12, _MONTHS),
+    (0, 7, _DAYS),
+)
+"""Minute, hour, day, month, weekday of crontab(5): the least, the most, and names from there."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A notebook that is to run: its ``name``, the words after ``aiki``, and when (``at``)."""
+    """A notebook that is to run: its ``name``, the words after ``aiki``, when (``at``), and the
+    ``folder`` that it runs in and may write, when that is not ours."""
 
     name: str
     words: tuple[str, ...]
     at: str
+    folder: Path | None = None
 
     @property
     def stem(self) -> str:
@@ -43,6 +53,7 @@ def units(place: Place, run: Run) -> list[Made]:
     A Jupyter kernel writes its connection file and a profile, and ZeroMQ asks the system for
     its network interfaces (netlink): without these it dies before it answers.
     """
+    writes = " ".join(path(one) for one in (place.home, run.folder) if one is not None)
     service = f"""\
 [Unit]
 Description=AIKI notebook {run.name.replace("%", "%%")}
@@ -55,7 +66,7 @@ Environment=JUPYTER_RUNTIME_DIR=%t/aiki-jupyter
 Environment=IPYTHONDIR=%T/ipython
 TimeoutStartSec=6h
 Nice=10
-ReadWritePaths={path(place.home)} %t
+ReadWritePaths={writes} %t
 RestrictAddressFamilies=AF_NETLINK
 {SHUT_IN}"""
     timer = f"""\
@@ -87,7 +98,8 @@ def checked(at: str, *, cron: bool) -> str:
         return at
     words = ", ".join(WORDS)
     if cron:
-        if _CRON.fullmatch(at):
+        fields = at.split(" ")
+        if len(fields) == len(_FIELDS) and all(map(_is_field, fields, _FIELDS)):
             return at
         raise UsageError(f"cron does not take {at!r}: use {words}, or five fields: '0 6 * * *'.")
     judge = shutil.which("systemd-analyze")
@@ -97,6 +109,22 @@ def checked(at: str, *, cron: bool) -> str:
     if done.returncode or "\n" in at:
         raise UsageError(f"systemd does not take {at!r}: use {words}, or 'Mon..Fri 07:30'.")
     return at
+
+
+def _is_field(text: str, kind: tuple[int, int, list[str]]) -> bool:
+    """Whether cron takes ``text``: a list of *, numbers, names and ranges, with steps."""
+    least, most, names = kind
+    values = {name: str(least + at) for at, name in enumerate(names)}
+    for part in text.lower().split(","):
+        told = re.fullmatch(r"(\*|(\w+)(?:-(\w+))?)(?:/([1-9]\d*))?", part, re.ASCII)
+        if told is None:
+            return False
+        ends = [values.get(end, end) for end in told.group(2, 3) if end is not None]
+        if not all(end.isdecimal() and least <= int(end) <= most for end in ends):
+            return False
+        if len(ends) == 2 and int(ends[0]) > int(ends[1]):
+            return False
+    return True
 
 
 def installed(folder: Path) -> dict[str, str]:

@@ -186,7 +186,7 @@ class Qdrant:
 
 def _silent(moment: Moment, error: NoAnswerError) -> Reading:
     """Why nobody answers on the socket. A daemon that nobody needed yet is no fault."""
-    log = f"see {moment.plan.home}/log/daemon.log"
+    log = f"see {_short(moment.plan.home)}/log/daemon.log"
     if error.cause == "absent":
         if moment.daemon_lives():
             return Reading(
@@ -299,3 +299,9 @@ def _part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
+
+
+def _short(path: str) -> str:
+    """``path`` from one's own home on, as a shell takes it: what is told is kept in notebooks."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - never raises
+    return "~" + path[len(home) :] if path.startswith(home + "/") else path
