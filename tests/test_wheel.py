@@ -82,11 +82,21 @@ def test_widget_notebook_and_marker_of_types_are_inside(wheel: zipfile.ZipFile) 
         assert f"aiki_kernel/display/static/{source.name}" in names
 
 
+def test_notebooks_but_the_welcome_go_without_their_outputs(wheel: zipfile.ZipFile) -> None:
+    for source in (ROOT / "notebooks").glob("*.ipynb"):
+        ours = json.loads(source.read_text("utf-8"))
+        book = json.loads(wheel.read(f"aiki_kernel/notebooks/{source.name}"))
+        assert [cell["source"] for cell in book["cells"]] == [c["source"] for c in ours["cells"]]
+        assert book["metadata"] == ours["metadata"]
+        shown = any(cell.get("outputs") for cell in book["cells"])
+        assert shown is (source.stem == "welcome"), source.name
+
+
 def test_nothing_else_is_inside(wheel: zipfile.ZipFile) -> None:
     for name in wheel.namelist():
         assert name.startswith(("aiki_kernel/", "aiki_kernel-")), name
         assert not name.endswith((".gguf", ".bin", ".npz", ".pyc")), name
-    assert sum(info.compress_size for info in wheel.infolist()) < 1_500_000
+    assert Path(str(wheel.filename)).stat().st_size < 1_500_000
 
 
 def test_the_front_end_is_ours_alone(wheel: zipfile.ZipFile) -> None:
