@@ -33,6 +33,7 @@ def anchors(text: str) -> set[str]:
 def broken(root: Path) -> list[str]:
     """One line for each link that leads nowhere; addresses of the web are not asked."""
     faults = []
+    docs = root / "docs"
     for page in pages(root):
         text = page.read_text("utf-8")
         for target in _LINK.findall(_FENCE.sub("", text)):
@@ -43,6 +44,8 @@ def broken(root: Path) -> list[str]:
             name = page.relative_to(root)
             if not path.exists():
                 faults.append(f"{name}: {target} is not there")
+            elif path.suffix == ".md" and docs in page.parents and docs not in path.parents:
+                faults.append(f"{name}: {target} is no page of docs/, which Sphinx renders alone")
             elif anchor and path.suffix == ".md" and anchor not in anchors(path.read_text("utf-8")):
                 faults.append(f"{name}: {target} has no such heading")
     return faults
