@@ -139,7 +139,7 @@ def export(folder: Path, repository: str, commit: str) -> None:
     folder.mkdir(parents=True)
     archive = folder.with_suffix(".tar")
     call("git", "archive", "-o", archive, commit)
-    shutil.unpack_archive(archive, folder, filter="data")
+    shutil.unpack_archive(archive, folder)  # git's own, of our own files
     if repository:
         readme = folder / "README.md"
         text = absolute(with_badge(readme.read_text("utf-8"), repository), repository)
