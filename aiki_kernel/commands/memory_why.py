@@ -138,6 +138,7 @@ def _fate(row: dict[str, Any], kept: Recollection) -> str:
     told = {
         "used": "yes",
         "relevance": f"no: below {kept.data['relevance']:g} of the best score",
+        "echo": "no: the same question, asked before, or its answer",
         "budget": f"no: did not fit into {kept.data['recall_tokens']} tokens",
         "duplicate": f"no: same text as {row.get('of', '')[:SHORT]}",
         "redundant": "no: it gave way to more variety or newer ones (memory.ranking)",
@@ -160,6 +161,7 @@ def _summary(kept: Recollection) -> list[str]:
     counted = {
         "used": fates.count("used"),
         "below the relevance": fates.count("relevance"),
+        "of the same question": fates.count("echo"),
         "over the budget": fates.count("budget"),
         "duplicates": fates.count("duplicate") + fates.count("redundant"),
         "expired": fates.count("expired"),

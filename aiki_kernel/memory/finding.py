@@ -119,7 +119,8 @@ def hits(
             same = texts.get(record.hash, "")
             if same or _over(record, today):
                 why = "duplicate" if same else "expired"
-                dropped.append(Dropped(one.id, why, one.score, same, one.ranks, one.scores))
+                turn = record.turn_id or ""
+                dropped.append(Dropped(one.id, why, one.score, same, one.ranks, one.scores, turn))
                 continue
             why = _unasked(record, left, faults)
             if why:

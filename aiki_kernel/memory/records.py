@@ -166,6 +166,7 @@ class Dropped:
     of: str = ""
     ranks: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
+    turn_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict of all fields."""
@@ -176,6 +177,7 @@ class Dropped:
             "of": self.of,
             "ranks": dict(self.ranks),
             "scores": {name: round(score, 4) for name, score in self.scores.items()},
+            "turn_id": self.turn_id,
         }
 
     @classmethod

@@ -87,6 +87,7 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
         recall_tokens=settings.memory.recall_tokens,
         relevance=settings.memory.relevance,
         trusts=persona.grant().trusts,
+        repeated=context.repeats(run.message.text, run.recall),
         images=images(run.message.attached),
         closing=form.instruction if form is not None else "",
     )

@@ -12,11 +12,11 @@ user said himself (see ``safety.permissions``).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from aiki_kernel.memory.records import Hit
+from aiki_kernel.memory.records import Hit, Recall
 from aiki_kernel.mind.attachment import ATTACHED
 from aiki_kernel.mind.conversation import Exchange
 from aiki_kernel.models.chat import ChatMessage
@@ -50,6 +50,7 @@ def build(
     recall_tokens: int,
     relevance: float = 0.0,
     trusts: Sequence[str] = (),
+    repeated: Container[str] = (),
     images: tuple[Image, ...] = (),
     closing: str = "",
 ) -> Context:
@@ -57,10 +58,13 @@ def build(
     ``closing`` words behind it, then recall up to ``recall_tokens``, then the newest exchanges
     that still fit.
 
-    A hit is given only if its score is at least ``relevance`` times the best one's, and if
-    it is vouched for by one of ``trusts`` (without any: by anybody).
+    A hit is given only if its score is at least ``relevance`` times the best one's, if it is
+    vouched for by one of ``trusts`` (without any: by anybody), and if it is none of ``repeated``
+    (ids, see :func:`repeats`).
     """
-    offered = [hit for hit in hits if not trusts or hit.record.trust in trusts]
+    offered = [
+        hit for hit in hits if (not trusts or hit.record.trust in trusts) and hit.id not in repeated
+    ]
     seen = sum(image.tokens for image in images)
     budget = context_tokens - _cost(system) - _cost(question) - seen - estimate(closing)
     best = max((hit.score for hit in offered), default=0.0)
@@ -90,6 +94,29 @@ def build(
         dropped_exchanges=len(history) - len(kept),
         dropped_hits=len(hits) - len(used),
     )
+
+
+def repeats(question: str, recall: Recall) -> frozenset[str]:
+    """Ids of the hits that are the question itself, asked before, and of what a model answered.
+
+    The question tells nothing. What a model made of it before is no source: the memories it drew
+    on are found again by themselves, and a small model only gets worse by quoting itself.
+    """
+    asked = _bare(question)
+    same = [hit for hit in recall.hits if _bare(hit.text) == asked]
+    ids = {hit.id for hit in same}
+    turns = {hit.record.turn_id for hit in same}
+    turns |= {one.turn_id for one in recall.dropped if one.of in ids}
+    answers = {
+        hit.id
+        for hit in recall.hits
+        if hit.record.trust == "model" and hit.record.turn_id and hit.record.turn_id in turns
+    }
+    return frozenset(ids | answers)
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(" .!?…")
 
 
 def fence(hits: Sequence[Hit]) -> str:

@@ -16,13 +16,14 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import AikiError
+from aiki_kernel.mind.context import repeats
 from aiki_kernel.safety import wal
 from aiki_kernel.safety.wal import step
 
@@ -169,9 +170,10 @@ def recollected(run: Run, settings: Settings) -> Recollection:
     """What is kept of a message's recall: who ranked what where, and what became of it."""
     hits, memory = run.recall.hits, settings.memory
     used = {hit.id for hit in run.used}
-    best = max((hit.score for hit in hits), default=0.0)
+    echo = repeats(run.message.text, run.recall)
+    best = max((hit.score for hit in hits if hit.id not in echo), default=0.0)
     least = memory.relevance * best
-    rows = [{**_row(hit), "fate": "used" if hit.id in used else _fate(hit, least)} for hit in hits]
+    rows = [{**_row(hit), "fate": _fate(hit, least, used, echo)} for hit in hits]
     data = {
         "model": run.name,
         "hits": rows,
@@ -187,7 +189,11 @@ def recollected(run: Run, settings: Settings) -> Recollection:
     return Recollection(run.turn_id, run.conversation.session_id, run.created_at, data)
 
 
-def _fate(hit: Hit, least: float) -> str:
+def _fate(hit: Hit, least: float, used: Container[str], echo: Container[str]) -> str:
+    if hit.id in used:
+        return "used"
+    if hit.id in echo:
+        return "echo"
     return "relevance" if hit.score <= 0 or hit.score < least else "budget"
 
 

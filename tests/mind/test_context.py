@@ -6,15 +6,19 @@ import re
 
 import pytest
 
-from aiki_kernel.memory.records import Hit, Record, new_id, now
+from aiki_kernel.memory.records import Dropped, Hit, Recall, Record, new_id, now
 from aiki_kernel.mind import context
 from aiki_kernel.mind.conversation import Exchange
 from aiki_kernel.models.tokens import estimate
 
 
-def hit(text: str, role: str | None = "user", score: float = 1.0) -> Hit:
+def hit(text: str, role: str | None = "user", score: float = 1.0, turn: str | None = None) -> Hit:
     stamp = "2026-11-20T08:00:00.000000+00:00"
-    return Hit(Record(new_id(), text, "kari", "", stamp, stamp, role=role), score)
+    trust = "model" if role == "assistant" else "user"
+    return Hit(
+        Record(new_id(), text, "kari", "", stamp, stamp, role=role, turn_id=turn, trust=trust),
+        score,
+    )
 
 
 def exchange(question: str, answer: str) -> Exchange:
@@ -80,3 +84,18 @@ def test_memories_far_behind_the_best_do_not_reach_the_model() -> None:
     built = build(hits=[*hits, hit("below", score=-0.5)], relevance=0.4)
     assert [h.text for h in built.used] == ["near", "middling"]
     assert built.dropped_hits == 2
+
+
+def test_the_same_question_asked_before_and_what_came_of_it_are_no_source() -> None:
+    asked = hit("Hvem er  Balto?", score=9.0, turn="one")
+    guess = hit("Balto is a bear.", "assistant", 5.0, "one")
+    again = hit("Balto is a band.", "assistant", 4.0, "two")
+    known = hit("Balto is my dog.", score=2.0, turn="three")
+    other = hit("A dog, is he?", "assistant", 1.9, "three")
+    twin = Dropped(new_id(), "duplicate", 8.0, asked.id, turn_id="two")
+    hits = (asked, guess, again, known, other)
+    repeated = context.repeats("hvem er Balto", Recall(hits, dropped=(twin,)))
+    assert repeated == {asked.id, guess.id, again.id}
+    built = build("hvem er Balto", hits=hits, relevance=0.4, repeated=repeated)
+    assert built.used == (known, other)
+    assert context.repeats("Who is Balto?", Recall(hits)) == set()
