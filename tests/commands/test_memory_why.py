@@ -117,7 +117,8 @@ def test_only_the_latest_are_kept_whoever_writes(
         thread.join()
     kept = Recollections(path, settings)
     assert len(kept.latest(1000)) == 50
-    assert kept.latest(1, "s1")[0].session_id == "s1"
+    (last,) = kept.latest(1)  # of whoever wrote last: the rows of the first may all be gone
+    assert kept.latest(1, last.session_id) == [last]
 
 
 def test_a_file_of_a_newer_version_or_a_broken_one_is_one_line(
