@@ -196,7 +196,8 @@ async def _remembered(
 def _foreign(file: NotebookFile | None, shown: str) -> str:
     answers = file.answers if file is not None else []
     number = sum(one.session_id == shown for one in answers)
-    return (
-        f"The {number} answers in this notebook are of a session that is not known here and are "
-        "not in context; %aiki_session resume takes them in."
-    )
+    if number == 1:
+        said = "One answer in this notebook is of a session that is not known here and is"
+    else:
+        said = f"{number} answers in this notebook are of a session that is not known here and are"
+    return f"{said} not in context; %aiki_session resume takes them in."

@@ -91,6 +91,16 @@ def test_no_output_is_an_error_or_a_warning(book: Any) -> None:
         assert not re.search(r"\w+Warning:", text)
 
 
+def test_it_is_an_example_and_nobodys_conversation(book: Any) -> None:
+    """With these, the first answer of a newcomer told of a session that is not known here."""
+    assert not [
+        output
+        for cell in book.cells
+        for output in cell.get("outputs", [])
+        if "aiki" in output.get("metadata", {})
+    ]
+
+
 def test_it_is_about_no_machine_and_small(book: Any, request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.params["book"]
     text = (FOLDER / f"{name}.ipynb").read_text("utf-8")
