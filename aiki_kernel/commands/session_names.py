@@ -46,25 +46,10 @@ def sessions(context: Context) -> Sessions:
 
 def known(context: Context) -> list[Session]:
     """All sessions, the most recently used first."""
-    found: dict[str, Session] = {}
-    turns: dict[str, set[str]] = {}
-    for entry in ledger(context).rows():
-        one = found.setdefault(entry.session_id, Session(entry.session_id, last=entry.when))
-        one.began = entry.when
-        one.calls += 1
-        one.cost_usd += entry.cost_usd or 0.0
-        one.unpriced += entry.cost_usd is None
-        one.input_tokens += entry.input_tokens
-        one.output_tokens += entry.output_tokens
-        if entry.stage == "generate" and entry.turn_id:
-            turns.setdefault(entry.session_id, set()).add(entry.turn_id)
-        if entry.model not in one.models:
-            one.models.append(entry.model)
+    found = {one["id"]: Session(**one) for one in ledger(context).sessions()}
     for id, row in named(context)[0].items():
         one = found.setdefault(id, Session(id, began=row.began, last=row.began))
         one.name, one.notebook = row.name, row.notebook
-    for id, one in found.items():
-        one.answers = len(turns.get(id, ()))
     return sorted(found.values(), key=lambda one: one.last, reverse=True)
 
 

@@ -78,6 +78,7 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
     if form is not None:
         asked = replace(asked, response_format=form.response_format)
     run.sent = question(run.message.text, run.message.attached)
+    run.repeated = context.repeats(run.message.text, run.recall)
     built = context.build(
         run.sent,
         before,
@@ -87,7 +88,7 @@ def request(run: Run, settings: Settings, choice: Choice) -> ChatRequest:
         recall_tokens=settings.memory.recall_tokens,
         relevance=settings.memory.relevance,
         trusts=persona.grant().trusts,
-        repeated=context.repeats(run.message.text, run.recall),
+        repeated=run.repeated,
         images=images(run.message.attached),
         closing=form.instruction if form is not None else "",
     )

@@ -10,6 +10,7 @@ try carries zero there, since neither policy would have made that call.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import time
 from collections import deque
@@ -120,6 +121,14 @@ class Entry:
 _COLUMNS = tuple(field.name for field in fields(Entry))
 _NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
 _INSERT = f"INSERT INTO entry (at, {_NAMES}) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608 - names are the dataclass's own
+_SESSIONS = """
+SELECT session_id AS id, min("when") AS began, max("when") AS last, count(*) AS calls,
+  count(DISTINCT CASE WHEN stage = 'generate' THEN nullif(turn_id, '') END) AS answers,
+  coalesce(sum(cost_usd), 0.0) AS cost_usd, sum(cost_usd IS NULL) AS unpriced,
+  sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+  json_group_array(DISTINCT model) AS models
+FROM entry GROUP BY session_id
+"""
 _RELEASE = "DELETE FROM reservation WHERE turn_id = ? AND stage = ?"
 _REMEMBERED = "INSERT INTO remembered (at, seconds, spooled) VALUES (?, ?, ?)"
 
@@ -194,6 +203,19 @@ class Ledger:
             return [_entry(row) for row in db.execute(sql, values)]
 
         return self.file.use(read, verb="read") if self.path.exists() else []
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """All sessions: ``id``, ``began`` and ``last`` (ISO-8601), ``answers`` (messages that got
+        one), ``calls``, ``cost_usd`` of the calls with a known price, ``unpriced`` ones,
+        ``input_tokens``, ``output_tokens``, ``models``."""
+
+        def read(db: sqlite3.Connection) -> list[dict[str, Any]]:
+            cursor = db.execute(_SESSIONS)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+        found = self.file.use(read, verb="read") if self.path.exists() else []
+        return [{**one, "models": sorted(json.loads(one["models"]))} for one in found]
 
     def totals(
         self,

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiki_kernel.errors import AikiError
-from aiki_kernel.mind.context import repeats
 from aiki_kernel.safety import wal
 from aiki_kernel.safety.wal import step
 
@@ -170,10 +169,9 @@ def recollected(run: Run, settings: Settings) -> Recollection:
     """What is kept of a message's recall: who ranked what where, and what became of it."""
     hits, memory = run.recall.hits, settings.memory
     used = {hit.id for hit in run.used}
-    echo = repeats(run.message.text, run.recall)
-    best = max((hit.score for hit in hits if hit.id not in echo), default=0.0)
+    best = max((hit.score for hit in hits if hit.id not in run.repeated), default=0.0)
     least = memory.relevance * best
-    rows = [{**_row(hit), "fate": _fate(hit, least, used, echo)} for hit in hits]
+    rows = [{**_row(hit), "fate": _fate(hit, least, used, run.repeated)} for hit in hits]
     data = {
         "model": run.name,
         "hits": rows,

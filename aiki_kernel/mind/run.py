@@ -44,6 +44,7 @@ class Run:
     choice: asyncio.Future[Choice] | None = None
     recall: Recall = field(default_factory=Recall)
     used: tuple[Hit, ...] = ()
+    repeated: frozenset[str] = frozenset()  # ids of hits that ``context.repeats`` names
     sent: str = ""
     text: str = ""
     first_token_s: float | None = None
